@@ -1,0 +1,1 @@
+"""The experiment file: its types, how it is read, its published schema."""

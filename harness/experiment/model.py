@@ -1,0 +1,160 @@
+"""The types of an experiment: text with units at the edge, numbers with units in their names inside.
+
+A field's alias is its name in the YAML file (`baseline`), its Python name carries the unit (`baseline_ns`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from harness import units
+
+DurationNs = Annotated[
+    int,
+    BeforeValidator(units.parse_duration_ns),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["500ms", "15s", "2m"]}),
+]
+RatePerS = Annotated[
+    float,
+    BeforeValidator(units.parse_rate_per_s),
+    WithJsonSchema({"type": "string", "pattern": units.RATE_PATTERN, "examples": ["200/s"]}),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(units.parse_share),
+    WithJsonSchema({"type": "string", "pattern": units.SHARE_PATTERN, "examples": ["99.9%"]}),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Workload(_Model):
+    """The inference service under test."""
+
+    namespace: str = Field(description="Namespace of the workload; it must carry the label bulletproof.dev/chaos=allowed.")
+    service: str = Field(description="Service that clients use.")
+    selector: str = Field(description="Label selector of the workload's pods, e.g. app=detector.")
+    protocol: Literal["kserve-v2-http", "kserve-v2-grpc"] = Field("kserve-v2-http", description="How the load speaks to it.")
+    model: str = Field(description="Model name, as in v2/models/NAME/infer.")
+    golden: str = Field("golden/detector.json", description="File of inputs with known answers, beside the experiment file.")
+    stable_version: str | None = Field(None, description="Model version that must serve before and after; needed by rollback checks.")
+    http_port: int | str = Field("http", description="Port (name or number) of the Service for HTTP.")
+    grpc_port: int | str = Field("grpc", description="Port (name or number) of the Service for gRPC.")
+
+
+class Load(_Model):
+    """What is offered: an open loop, sent on schedule whether or not earlier answers came."""
+
+    rate_per_s: RatePerS = Field(alias="rate", description="Mean arrival rate.")
+    arrivals: Literal["poisson", "constant"] = Field("poisson", description="Arrival process.")
+    timeout_ns: DurationNs = Field(1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent.")
+    seed: int = Field(7, description="Seed of the schedule and of the choice of targets.")
+    kept_share: Share = Field(0.5, alias="kept", description="Share of requests on kept connections; the others open a new one each.")
+    users: int | None = Field(None, ge=1, description="Locust users, which bound the requests in flight. Default: 1.25 x rate x timeout + 8.")
+    lag_limit_ns: DurationNs = Field(5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late.")
+    lag_share: Share = Field(0.999, alias="on_time", description="Share of requests that must be on time in the baseline, else INVALID.")
+    user: Literal["tritonclient", "raw"] = Field("tritonclient", description="Client: tritonclient, or the fast raw HTTP user.")
+
+
+class Phases(_Model):
+    """How long each phase lasts. The fault phase ends when the method has."""
+
+    baseline_ns: DurationNs = Field(15_000_000_000, alias="baseline", description="Load only; the steady state must hold.")
+    fault_limit_ns: DurationNs = Field(60_000_000_000, alias="fault", description="The method must end within this.")
+    recover_ns: DurationNs = Field(30_000_000_000, alias="recover", description="Observation after the fault, before the undo.")
+    settle_ns: DurationNs = Field(10_000_000_000, alias="settle", description="Observation after the undo; must be steady again.")
+
+
+class Expect(_Model):
+    """What must hold. A field that is not given is not judged."""
+
+    lost_ns: DurationNs | None = Field(None, alias="lost", description="Lost seconds (bad requests / arrival rate) from the fault on, at most.")
+    lost_requests: int | None = Field(None, ge=0, description="Bad requests from the fault on, at most.")
+    wrong_answers: int | None = Field(None, ge=0, description="Answers that differ from the golden ones, at most, over the whole run.")
+    recovers_within_ns: DurationNs | None = Field(None, alias="recovers_within", description="From the fault's proven start until service stays good.")
+    hold_ns: DurationNs = Field(2_000_000_000, alias="hold", description="How long service must stay good to count as recovered.")
+    replicas_within_ns: DurationNs | None = Field(None, alias="replicas_within", description="Until as many pods are ready as before the fault.")
+    undone_within_ns: DurationNs | None = Field(None, alias="undone_within", description="From the start of the undo until it is verified.")
+    stable_within_ns: DurationNs | None = Field(None, alias="stable_within", description="After a bad release: until the stable version serves every answer again.")
+    exposed: Share | None = Field(None, description="After a bad release: share of requests that another version may have answered until then.")
+    ready_floor: int | None = Field(None, ge=0, description="Fewest ready pods at any time of the run.")
+
+
+class BlastRadius(_Model):
+    """What the guard allows the method to touch."""
+
+    pods: int = Field(1, ge=0, description="Pods struck at the same time, at most.")
+    nodes: int = Field(1, ge=0, description="Nodes struck at the same time, at most.")
+    share: Share = Field(1.0, description="Share of the workload's pods struck at the same time, at most.")
+    floor: int = Field(0, ge=0, description="Ready pods that must be left when the fault strikes.")
+
+
+def _check_abort(text: str) -> str:
+    if re.fullmatch(r"below \d+(\.\d+)?% for \d+(\.\d+)?(ms|s|m)", text) is None:
+        raise ValueError(f'"{text}" is not understood. Write: below 50% for 20s.')
+    return text
+
+
+class AbortWhen(_Model):
+    """The live condition that ends the run early, with everything undone."""
+
+    availability: Annotated[str, AfterValidator(_check_abort)] = Field("below 50% for 20s", description="below SHARE% for DURATION")
+
+    @property
+    def share(self) -> float:
+        """Availability below which the clock runs."""
+        return units.parse_share(self.availability.split()[1])
+
+    @property
+    def hold_ns(self) -> int:
+        """How long it must stay below."""
+        return units.parse_duration_ns(self.availability.split()[3])
+
+
+class Extension(_Model):
+    """The `bulletproof` block under `extensions` of a Chaos Toolkit experiment."""
+
+    name: Literal["bulletproof"]
+    workload: Workload
+    load: Load
+    phases: Phases = Phases()
+    slos: tuple[str, ...] = Field(min_length=1, description="OpenSLO documents, by path beside the experiment file.")
+    expect: Expect = Expect()
+    blast_radius: BlastRadius = BlastRadius()
+    abort_when: AbortWhen | None = None
+    requires: tuple[Literal["pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"], ...] = Field(
+        ("pods", "services"), description="What the cluster must offer; without it the run ends SKIPPED."
+    )
+    platform: str | None = Field(None, description="Overlay of the reference platform that the sandbox deploys by default.")
+
+
+class Slo(_Model):
+    """One objective of an OpenSLO v1 document, in the subset that Bulletproof judges.
+
+    good = outcome is ok and, where within_ns is given, end - scheduled (or - sent) <= within_ns.
+    """
+
+    name: str
+    service: str
+    target: float = Field(gt=0, lt=1)
+    window_days: float = 30
+    within_ns: int | None = None
+    measured_from: Literal["scheduled", "sent"] = "scheduled"
+    file: str = ""
+
+
+class Experiment(_Model):
+    """A loaded, validated experiment: what the run and the judge work from."""
+
+    file: str  # path as given
+    title: str
+    description: str
+    tags: tuple[str, ...] = ()
+    bulletproof: Extension
+    slos: tuple[Slo, ...]
+    chaos: dict[str, Any]  # the whole document, for chaoslib
