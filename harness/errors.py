@@ -90,3 +90,15 @@ class Skipped(BulletproofError):  # noqa: N818
     """The cluster lacks what the experiment requires."""
 
     exit_code = EXIT_SKIPPED
+
+
+class Interrupted(BaseException):  # noqa: N818
+    """Ctrl-C, SIGTERM or SIGHUP arrived.
+
+    A BaseException because chaoslib turns every Exception of an activity into `ActivityFailed` and goes on with the
+    next one: a signal that is an Exception is swallowed there.
+    """
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(signal_name)
+        self.signal_name = signal_name
