@@ -1,0 +1,102 @@
+"""Which resources there are: names, groups, scope and subresources."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One resource as discovery names it. `key` is what the store and the controllers call it."""
+
+    plural: str
+    kind: str
+    group: str = ""
+    version: str = "v1"
+    namespaced: bool = True
+    short: tuple[str, ...] = ()
+    subresources: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    custom: bool = False  # an instance of a CustomResourceDefinition
+    versions: tuple[str, ...] = ()  # served beside `version`
+    read_only: bool = False
+    schema: dict[str, object] | None = field(default=None, compare=False, hash=False)
+    columns: tuple[tuple[str, str, str], ...] = ()  # of custom kinds: name, type, JSON path
+
+    @property
+    def key(self) -> str:
+        """The plural; custom resources carry their group, since two groups may use one plural."""
+        return f"{self.plural}.{self.group}" if self.custom else self.plural
+
+    @property
+    def api_version(self) -> str:
+        """As it stands in `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """As error messages name it: `pods`, `deployments.apps`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
+
+    @property
+    def has_status(self) -> bool:
+        """Whether status is written through its own subresource only."""
+        return "status" in self.subresources
+
+
+BUILT_IN: tuple[Kind, ...] = (
+    Kind("namespaces", "Namespace", namespaced=False, short=("ns",), subresources=("status", "finalize")),
+    Kind("nodes", "Node", namespaced=False, short=("no",), subresources=("status", "proxy")),
+    Kind(
+        "pods",
+        "Pod",
+        short=("po",),
+        subresources=("status", "binding", "eviction", "log", "exec", "attach", "proxy", "portforward", "resize"),
+        categories=("all",),
+    ),
+    Kind("services", "Service", short=("svc",), subresources=("status", "proxy"), categories=("all",)),
+    Kind("endpoints", "Endpoints", short=("ep",), read_only=True),
+    Kind("configmaps", "ConfigMap", short=("cm",)),
+    Kind("secrets", "Secret"),
+    Kind("events", "Event", short=("ev",)),
+    Kind("serviceaccounts", "ServiceAccount", short=("sa",)),
+    Kind("resourcequotas", "ResourceQuota", short=("quota",), subresources=("status",)),
+    Kind(
+        "deployments",
+        "Deployment",
+        "apps",
+        short=("deploy",),
+        subresources=("status", "scale"),
+        categories=("all",),
+    ),
+    Kind("replicasets", "ReplicaSet", "apps", short=("rs",), subresources=("status", "scale"), categories=("all",)),
+    Kind("daemonsets", "DaemonSet", "apps", short=("ds",), subresources=("status",), categories=("all",)),
+    Kind("controllerrevisions", "ControllerRevision", "apps"),
+    Kind("endpointslices", "EndpointSlice", "discovery.k8s.io"),
+    Kind("leases", "Lease", "coordination.k8s.io"),
+    Kind("poddisruptionbudgets", "PodDisruptionBudget", "policy", short=("pdb",), subresources=("status",)),
+    Kind("priorityclasses", "PriorityClass", "scheduling.k8s.io", namespaced=False, short=("pc",)),
+    Kind(
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        "autoscaling",
+        version="v2",
+        short=("hpa",),
+        subresources=("status",),
+        categories=("all",),
+        versions=("v1",),
+    ),
+    Kind(
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        "apiextensions.k8s.io",
+        namespaced=False,
+        short=("crd", "crds"),
+        subresources=("status",),
+        categories=("api-extensions",),
+    ),
+)
