@@ -1,0 +1,111 @@
+"""What the harness knows of a cluster: how it is had, what it offers, how the platform gets on it, how load reaches it.
+
+A provider is named on the command line:
+
+    sandbox          a fresh embedded cluster for this run; it ends with the run
+    sandbox:NAME     an embedded cluster that stays until `bulletproof cluster down sandbox:NAME`
+    context:NAME     any context of the kubeconfig
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+Progress = Callable[[str], None]
+
+# The words of an experiment's `requires`.
+CAPABILITIES = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"})
+
+# Set by us on every object of the reference platform; what carries it and is no longer in the manifests is removed.
+PLATFORM_LABEL = "bulletproof.dev/platform"
+# A namespace opts in to chaos with this label and value.
+CHAOS_LABEL = "bulletproof.dev/chaos"
+CHAOS_ALLOWED = "allowed"
+
+
+class ClusterError(Exception):
+    """The cluster, or the platform on it, is not as needed: a fact, and advice where there is some."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  Hint: {self.hint}" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """A cluster that answers, and what it can do."""
+
+    name: str  # as on the command line: sandbox, sandbox:dev, context:staging
+    provider: str  # sandbox | context
+    kubeconfig: Path  # one file that holds `context`
+    context: str
+    offers: frozenset[str]  # subset of CAPABILITIES
+    ephemeral: bool  # ends with the run
+
+
+class Provider(Protocol):
+    """How one kind of cluster is had. Every method raises ClusterError when it cannot do what it says."""
+
+    name: str
+
+    def up(self) -> Access:
+        """The cluster answers; started where the provider can start one. Idempotent."""
+        ...
+
+    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
+        """The reference platform (`healthy` or the name of a planted defect) is applied, and every pod serves."""
+        ...
+
+    def load_endpoint(self, access: Access, namespace: str, service: str, port: str | int) -> tuple[str, int]:
+        """Host and port at which clients on this machine reach the Service's port (name or number)."""
+        ...
+
+    def source_address(self, access: Access) -> str | None:
+        """A local address that no run before this one has used for its load, where there is such a thing.
+
+        Old connections of an address can be black-holed for two minutes by connection tracking (aftershocks).
+        """
+        ...
+
+    def down(self, access: Access) -> None:
+        """What `up` started has ended; a cluster that was there before is left alone."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Plain data about the cluster, without starting anything: name, provider, running, and details."""
+        ...
+
+
+def provider_for(cluster: str) -> Provider:
+    """`sandbox`, `sandbox:NAME` or `context:NAME` becomes its provider. Nothing is started or contacted yet."""
+    kind, colon, name = cluster.partition(":")
+    if kind == "sandbox" and (name or not colon):
+        from clusters.sandbox_provider import SandboxProvider
+
+        return SandboxProvider(name or None)
+    if kind == "context" and name:
+        from clusters.context import ContextProvider
+
+        return ContextProvider(name)
+    raise ClusterError(f'"{cluster}" is no cluster.', hint="Write sandbox, sandbox:NAME or context:NAME.")
+
+
+def platforms() -> list[str]:
+    """The overlays of the reference platform: `healthy`, then the planted defects by name."""
+    defects = Path(__file__).parent / "platform" / "defects"
+    return ["healthy", *sorted(folder.name for folder in defects.iterdir() if (folder / "kustomization.yaml").is_file())]
+
+
+def overlay(platform: str) -> Path:
+    """The kustomize folder of a platform. Raises ClusterError with the names there are."""
+    if platform not in platforms():
+        raise ClusterError(f'There is no platform "{platform}".', hint=f"There are {', '.join(platforms())}.")
+    folder = Path(__file__).parent / "platform"
+    return folder / "healthy" if platform == "healthy" else folder / "defects" / platform
