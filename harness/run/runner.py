@@ -1,0 +1,412 @@
+"""One run from an experiment to a verdict.
+
+Every way out of here leads through the same door: undo, stop the load, judge, hand back a verdict. What goes wrong on
+the way is written into the history as a Stop, and the judge says from the files what that means.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusters.provider import Access, ClusterError, Provider, provider_for
+from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped
+from harness.experiment.loader import copy_into
+from harness.experiment.model import Experiment
+from harness.history.records import ClockAnchor, LoadState, Note, Phase, PhaseStart, Snapshot, Stop
+from harness.history.writer import Recorder
+from harness.run import active, environment
+from harness.run.abort import AbortWatch
+from harness.run.load_process import LoadProcess
+from harness.run.method import Activities, chaosk8s_pointed_at
+from harness.run.observer import Observer
+from harness.run.progress import Progress
+from harness.run.signals import Signals
+from harness.verdict import Verdict
+
+START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
+ROLLBACKS_LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line says about a run, beside the experiment."""
+
+    cluster: str = "sandbox"  # sandbox | sandbox:NAME | context:NAME
+    platform: str | None = None  # overlay to deploy; None: the experiment's, else "healthy" on a sandbox, else nothing
+    out: Path | None = None  # the run's folder; None: runs/<run id>
+    command: str = ""  # as typed, for the report
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """Where the run is, and how it ended."""
+
+    run_dir: Path
+    verdict: Verdict
+
+
+def run_experiment(experiment: Experiment, options: RunOptions, progress: Progress) -> RunResult:
+    """Run and judge. Raises UsageError only before anything was touched; every other ending is a verdict."""
+    from harness.judge import judge
+
+    provider = provider_for(options.cluster)
+    run_id = environment.new_run_id(experiment)
+    run_dir = (options.out or Path("runs") / run_id).resolve()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if any(run_dir.iterdir()):
+        raise _not_empty(run_dir)
+    copy_into(experiment, run_dir)
+    with Recorder(run_dir) as recorder:
+        run = _Run(experiment, options, progress, provider, run_id, run_dir, recorder)
+        run.go()
+    return RunResult(run_dir=run_dir, verdict=judge(run_dir))
+
+
+def _not_empty(run_dir: Path) -> BulletproofError:
+    from harness.errors import UsageError
+
+    return UsageError(f"{run_dir} is not empty", hint="a run needs a folder of its own: name another one with --out")
+
+
+class _Run:
+    """The state of one run. `go` never raises but for what even the undo could not hold."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        options: RunOptions,
+        progress: Progress,
+        provider: Provider,
+        run_id: str,
+        run_dir: Path,
+        recorder: Recorder,
+    ) -> None:
+        self._experiment = experiment
+        self._spec = experiment.bulletproof
+        self._options = options
+        self._progress = progress
+        self._provider = provider
+        self._run_id = run_id
+        self._run_dir = run_dir
+        self._recorder = recorder
+        self._description = environment.describe_run(
+            run_id, experiment, platform_name=self._platform(), command=options.command
+        )
+        self._signals = Signals(self._on_signal)
+        self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
+        self._abort_reached = False
+        self._load: LoadProcess | None = None
+        self._undoing = False
+        self._residues: list[str] = []
+
+    def go(self) -> None:
+        """Run all phases; the history is complete and closed after this."""
+        environment.write_run(self._run_dir, self._description)
+        self._anchor()
+        with self._signals:
+            try:
+                self._with_cluster()
+            except Interrupted as error:
+                self._stopped("interrupted", str(error))
+            except Skipped as error:
+                self._stopped("skipped", str(error))
+            except (InvalidRun, ClusterError) as error:
+                self._stopped("invalid", str(error))
+            except BulletproofError as error:
+                self._stopped("error", str(error))
+        self._anchor()
+
+    # -- the layers: cluster, journal, load ---------------------------------------------------------------------------
+
+    def _with_cluster(self) -> None:
+        self._phase(Phase.PREPARE, None)
+        began = time.monotonic()
+        access = self._provider.up()
+        self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
+        try:
+            self._remember(access)
+            platform = self._platform()
+            self._check_interrupted()
+            if platform is not None:
+                self._provider.deploy(access, platform, self._deploying)
+                self._progress.note(f"platform {platform} is ready ({time.monotonic() - began:.1f} s)")
+            self._check_interrupted()
+            self._with_journal(access)
+        finally:
+            # What the run brought up it takes down; residue in a cluster that is gone is no residue.
+            if access.ephemeral:
+                self._provider.down(access)
+            if access.ephemeral or not self._residues:
+                active.forget(self._run_id)
+
+    def _with_journal(self, access: Access) -> None:
+        from harness import faults, plan
+        from harness.kube import Cluster
+        from harness.undo.journal import Journal
+        from harness.undo.snapshot import Snapshot as Picture
+
+        workload = self._spec.workload
+        missing = [word for word in self._spec.requires if word not in access.offers]
+        if missing:
+            raise Skipped(f"the cluster {access.name} does not offer {', '.join(missing)}")
+        cluster = Cluster.connect(access.kubeconfig, access.context)
+        self._describe_cluster(access, cluster)
+        planned = plan.make_plan(self._experiment, cluster, access)
+        (self._run_dir / "plan.json").write_text(json.dumps(planned.to_json(), indent=2) + "\n", encoding="utf-8")
+        observer = Observer(cluster, workload.namespace, self._recorder.record)
+        observer.start()
+        picture = Picture.take(cluster, self._spec)
+        self._recorder.record(Snapshot(t_ns=time.monotonic_ns(), moment="before", objects=len(picture.objects)))
+        try:
+            with Journal.open(self._run_dir, cluster, workload.namespace, self._run_id) as journal:
+                context = faults.FaultContext(
+                    cluster=cluster,
+                    namespace=workload.namespace,
+                    selector=workload.selector,
+                    service=workload.service,
+                    journal=journal,
+                    record=self._recorder.record,
+                    rng=random.Random(self._spec.load.seed),
+                    blast_radius=self._spec.blast_radius,
+                    deadline_ns=0,
+                    run_dir=self._run_dir,
+                    interrupted=self._signals.interrupted,
+                )
+                with faults.use(context), chaosk8s_pointed_at(access.kubeconfig, access.context):
+                    try:
+                        faults.prepare(self._experiment, context)
+                        self._under_load(access, context, journal, cluster, picture)
+                    except BaseException:
+                        # Whatever ended the run before its rollback phase: undo first, then let it be told.
+                        if not self._undoing:
+                            self._rollback(context, journal, cluster, picture)
+                        raise
+        finally:
+            self._end_load()
+            observer.stop()
+
+    def _under_load(self, access: Access, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
+        phases = self._spec.phases
+        start_ns = self._start_load(access)
+        self._phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
+        self._wait_until(start_ns + phases.baseline_ns)
+        self._refuse_bad_baseline()
+
+        self._phase(Phase.FAULT, time.monotonic_ns() + phases.fault_limit_ns)
+        context.deadline_ns = time.monotonic_ns() + phases.fault_limit_ns
+        activities = Activities(self._experiment, self._recorder.record, self._signals.interrupted)
+        succeeded = activities.run("method", phases.fault_limit_ns / 1e9, self._check_running)
+        if not succeeded:
+            raise InvalidRun("an activity of the method failed", hint="its error stands in the evidence; nothing was concluded")
+
+        self._phase(Phase.RECOVER, time.monotonic_ns() + phases.recover_ns)
+        self._wait_until(time.monotonic_ns() + phases.recover_ns)
+
+        self._rollback(context, journal, cluster, picture)
+        self._phase(Phase.SETTLE, time.monotonic_ns() + phases.settle_ns)
+        self._wait_until(time.monotonic_ns() + phases.settle_ns)
+
+    def _rollback(self, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
+        """The experiment's own rollbacks, then the journal, then the picture. A failure of one never stops the next."""
+        import threading
+
+        self._undoing = True
+        self._phase(Phase.ROLLBACK, None)
+        # The undo must not be stopped by the signal that caused it.
+        calm = threading.Event()
+        context.interrupted = calm
+        context.deadline_ns = time.monotonic_ns() + int(ROLLBACKS_LIMIT_S * 1e9)
+        try:
+            Activities(self._experiment, self._recorder.record, calm).run("rollbacks", ROLLBACKS_LIMIT_S, lambda: None)
+        except (BulletproofError, Interrupted) as error:
+            self._note(f"the experiment's rollbacks did not end well: {error}", "warning")
+        self._residues = [str(residue) for residue in journal.undo_all(self._recorder.record)]
+        for residue in self._residues:
+            self._progress.note(f"LEFT BEHIND: {residue}")
+        try:
+            differences = picture.differences(cluster, settle_s=10.0)
+            self._recorder.record(
+                Snapshot(
+                    t_ns=time.monotonic_ns(), moment="after", differences=tuple(differences), objects=len(picture.objects)
+                )
+            )
+        except BulletproofError as error:
+            # No "after" picture: the judge says RESIDUE or INVALID, never clean.
+            self._note(f"the cluster could not be compared with the picture taken before: {error}", "warning")
+
+    # -- load -----------------------------------------------------------------------------------------------------------
+
+    def _start_load(self, access: Access) -> int:
+        workload, load, phases = self._spec.workload, self._spec.load, self._spec.phases
+        host, http_port = self._provider.load_endpoint(access, workload.namespace, workload.service, workload.http_port)
+        grpc_port = http_port
+        if workload.protocol == "kserve-v2-grpc":
+            host, grpc_port = self._provider.load_endpoint(access, workload.namespace, workload.service, workload.grpc_port)
+        users = load.users or int(1.25 * load.rate_per_s * load.timeout_ns / 1e9) + 8
+        total_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
+        config = {
+            "host": host,
+            "http_port": http_port,
+            "grpc_port": grpc_port,
+            "protocol": workload.protocol,
+            "user": load.user,
+            "model": workload.model,
+            "golden": str(self._run_dir / workload.golden),
+            "rate_per_s": load.rate_per_s,
+            "arrivals": load.arrivals,
+            "seed": load.seed,
+            "timeout_ns": load.timeout_ns,
+            "kept_share": load.kept_share,
+            "users": users,
+            "max_duration_ns": total_ns + int((ROLLBACKS_LIMIT_S + 60) * 1e9),
+            "out": str(self._run_dir),
+            "worker": 0,
+            "workers": 1,
+            "source_address": self._provider.source_address(access),
+        }
+        self._load = LoadProcess(config, self._run_dir, self._on_load_line)
+        ready = self._load.wait_ready(self._signals.interrupted)
+        self._progress.note(f"load is ready: {users} users connected to {host}:{http_port} ({ready.get('scheduler')})")
+        self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
+        self._description["load"] = {"target": f"{host}:{http_port}", "users": users, "scheduler": ready.get("scheduler")}
+        environment.write_run(self._run_dir, self._description)
+        start_ns = time.monotonic_ns() + int(START_LEAD_S * 1e9)
+        self._load.start(start_ns)
+        self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
+        return start_ns
+
+    def _end_load(self) -> None:
+        if self._load is None:
+            return
+        stop_ns = time.monotonic_ns()
+        self._phase(Phase.END, None, at_ns=stop_ns)
+        try:
+            done = self._load.stop(stop_ns)
+            self._recorder.record(
+                LoadState(
+                    t_ns=time.monotonic_ns(),
+                    state="done",
+                    start_ns=done.get("start_ns"),
+                    stop_ns=done.get("stop_ns"),
+                    arrivals=done.get("arrivals"),
+                )
+            )
+        except InvalidRun as error:
+            self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="lost", stop_ns=stop_ns, detail=str(error)))
+        finally:
+            self._load.close()
+
+    def _on_load_line(self, line: dict[str, Any]) -> None:
+        if line.get("state") != "live":
+            return
+        self._progress.live(line)
+        if self._abort is not None and self._abort.feed(line):
+            self._abort_reached = True
+
+    def _refuse_bad_baseline(self) -> None:
+        """A platform that is ill already is not struck: the run could conclude nothing, and might do harm."""
+        counts = self._load.latest if self._load else {}
+        ended = counts.get("ok", 0) + counts.get("bad", 0)
+        target = min(slo.target for slo in self._experiment.slos)
+        if not ended or counts["ok"] / ended < target:
+            seen = f"{counts.get('bad', 0)} of {ended} requests were bad" if ended else "no request was answered"
+            raise InvalidRun(
+                f"the baseline is not steady: {seen}; the fault was not injected",
+                hint="look at load.log and at the platform; an experiment needs a service that meets its SLO",
+            )
+
+    # -- waiting ----------------------------------------------------------------------------------------------------------
+
+    def _wait_until(self, end_ns: int) -> None:
+        while (left_ns := end_ns - time.monotonic_ns()) > 0:
+            self._signals.interrupted.wait(min(0.1, left_ns / 1e9))
+            self._check_running()
+
+    def _check_running(self) -> None:
+        self._check_interrupted()
+        if self._abort_reached:
+            condition = self._spec.abort_when.availability if self._spec.abort_when else ""
+            raise _AbortCondition(condition)
+        if self._load is not None and not self._load.alive:
+            raise InvalidRun("the load generator was lost", hint=f"see {self._run_dir / 'load.log'}")
+
+    def _deploying(self, text: str) -> None:
+        self._progress.note(text)
+        self._check_interrupted()
+
+    def _check_interrupted(self) -> None:
+        if self._signals.interrupted.is_set():
+            raise Interrupted(self._signals.name or "interrupt")
+
+    def _on_signal(self, name: str, count: int) -> None:
+        if count == 1:
+            self._progress.note(f"{name}: undoing, then writing the reports")
+        else:
+            self._progress.note(f"{name} again: the undo is under way; after kill -9, `bulletproof recover` finishes it")
+
+    # -- records -----------------------------------------------------------------------------------------------------------
+
+    def _stopped(self, reason: str, detail: str) -> None:
+        if reason == "interrupted" and self._abort_reached:
+            reason = "abort-condition"
+        self._recorder.record(Stop(t_ns=time.monotonic_ns(), reason=reason, detail=detail))
+        self._progress.note(f"{reason}: {detail}")
+
+    def _phase(self, phase: Phase, ends_ns: int | None, *, at_ns: int | None = None) -> None:
+        self._recorder.record(PhaseStart(t_ns=at_ns or time.monotonic_ns(), phase=phase))
+        if phase is not Phase.END:
+            self._progress.phase(phase, ends_ns)
+
+    def _note(self, text: str, level: str = "info") -> None:
+        self._recorder.record(Note(t_ns=time.monotonic_ns(), text=text, level=level))
+        self._progress.note(text)
+
+    def _anchor(self) -> None:
+        self._recorder.record(ClockAnchor(t_ns=time.monotonic_ns(), wall_ns=time.time_ns(), process="harness"))
+
+    # -- description ---------------------------------------------------------------------------------------------------------
+
+    def _platform(self) -> str | None:
+        if self._options.platform or self._spec.platform:
+            return self._options.platform or self._spec.platform
+        return "healthy" if self._options.cluster.startswith("sandbox") else None
+
+    def _remember(self, access: Access) -> None:
+        import os
+
+        active.remember(
+            active.ActiveRun(
+                run_id=self._run_id,
+                run_dir=str(self._run_dir),
+                cluster=self._options.cluster,
+                kubeconfig=str(access.kubeconfig),
+                context=access.context,
+                namespace=self._spec.workload.namespace,
+                ephemeral=access.ephemeral,
+                pid=os.getpid(),
+                pid_started=active.process_started(os.getpid()),
+            )
+        )
+
+    def _describe_cluster(self, access: Access, cluster: Any) -> None:
+        self._description["cluster"] = {
+            "name": access.name,
+            "provider": access.provider,
+            "context": access.context,
+            "kubeconfig": str(access.kubeconfig),
+            "version": cluster.version(),
+            "nodes": len(cluster.list("Node")),
+        }
+        environment.write_run(self._run_dir, self._description)
+
+
+class _AbortCondition(Interrupted):
+    """Availability was below the abort condition for its whole hold time."""
+
+    def __str__(self) -> str:
+        return f"availability was {self.signal_name}"
