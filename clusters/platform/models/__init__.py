@@ -1,0 +1,1 @@
+"""The small model that the reference platform serves, in five versions, and the script that makes them."""
