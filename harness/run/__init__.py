@@ -1,1 +1,1 @@
-"""One run: prepare, baseline, fault, recover, rollback, settle. The run only records; judging comes after, from files."""
+"""One run, prepare to settle. The run only records; judging comes after, from its files."""

@@ -15,10 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import harness
+from clusters.provider import Access
 from harness.experiment.model import Experiment
 from harness.history.records import FORMAT
+from harness.kube import Cluster
 
-PACKAGES = ("chaostoolkit-lib", "chaostoolkit-kubernetes", "kubernetes", "locust", "gevent", "tritonclient", "grpcio", "numpy", "pyarrow", "scipy")
+PACKAGES = (
+    "chaostoolkit-lib",
+    "chaostoolkit-kubernetes",
+    "kubernetes",
+    "locust",
+    "gevent",
+    "tritonclient",
+    "grpcio",
+    "numpy",
+    "pyarrow",
+    "scipy",
+)
 
 
 def new_run_id(experiment: Experiment) -> str:
@@ -46,6 +59,18 @@ def describe_run(run_id: str, experiment: Experiment, *, platform_name: str | No
         "pid": os.getpid(),
         "started_wall_ns": time.time_ns(),
         "started_ns": time.monotonic_ns(),
+    }
+
+
+def describe_cluster(access: Access, cluster: Cluster) -> dict[str, Any]:
+    """The part of run.json that only the cluster can tell."""
+    return {
+        "name": access.name,
+        "provider": access.provider,
+        "context": access.context,
+        "kubeconfig": str(access.kubeconfig),
+        "version": cluster.version(),
+        "nodes": len(cluster.list("Node")),
     }
 
 

@@ -103,7 +103,9 @@ class LoadProcess:
         with self._changed:
             while state not in self._states:
                 if "error" in self._states:
-                    raise InvalidRun(f"the load generator failed: {self._states['error'].get('detail')}", hint=self._log_hint())
+                    raise InvalidRun(
+                        f"the load generator failed: {self._states['error'].get('detail')}", hint=self._log_hint()
+                    )
                 left = deadline - time.monotonic()
                 if self._ended or left <= 0:
                     how = "ended" if self._ended else f"did not answer within {limit_s:.0f} s"

@@ -65,7 +65,7 @@ class Activities:
     def run(self, section: str, limit_s: float, while_waiting: Callable[[], None]) -> bool:
         """Run the `method` or the `rollbacks`, within `limit_s` seconds. True when every activity succeeded.
 
-        Stops at the first failure. `while_waiting` is called about ten times a second and may raise: the activity is then
+        Stops at the first failure. `while_waiting` is called ten times a second and may raise: the activity is then
         told to end (the `interrupted` event), and what was raised goes on. Raises InvalidRun when the time is over.
         """
         deadline = time.monotonic() + limit_s
@@ -74,7 +74,9 @@ class Activities:
                 return False
         return self._join_background(section, deadline, while_waiting)
 
-    def _execute(self, section: str, activity: dict[str, Any], deadline: float, while_waiting: Callable[[], None]) -> bool:
+    def _execute(
+        self, section: str, activity: dict[str, Any], deadline: float, while_waiting: Callable[[], None]
+    ) -> bool:
         pauses = activity.get("pauses") or {}
         self._pause(pauses.get("before"), deadline, while_waiting)
         thread, outcome = self._begin(section, {key: value for key, value in activity.items() if key != "pauses"})
@@ -103,7 +105,9 @@ class Activities:
 
         def target() -> None:
             try:
-                outcome["run"] = execute_activity(self._chaos, activity, self._configuration, self._secrets, dry=Dry(""))
+                outcome["run"] = execute_activity(
+                    self._chaos, activity, self._configuration, self._secrets, dry=Dry("")
+                )
             except Interrupted as error:
                 outcome["interrupted"] = error
             except Exception as error:  # noqa: BLE001 - whatever a foreign activity raises is its failure, and recorded

@@ -67,5 +67,7 @@ def _trimmed(item: dict[str, Any]) -> dict[str, Any]:
     slim = {key: value for key, value in metadata.items() if key != "managedFields"}
     annotations = slim.get("annotations")
     if isinstance(annotations, dict):
-        slim["annotations"] = {k: v for k, v in annotations.items() if k != "kubectl.kubernetes.io/last-applied-configuration"}
+        slim["annotations"] = {
+            k: v for k, v in annotations.items() if k != "kubectl.kubernetes.io/last-applied-configuration"
+        }
     return {**item, "metadata": slim}

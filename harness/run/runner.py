@@ -17,19 +17,16 @@ from clusters.provider import Access, ClusterError, Provider, provider_for
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
-from harness.history.records import ClockAnchor, LoadState, Note, Phase, PhaseStart, Snapshot, Stop
+from harness.history.records import ClockAnchor, Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.run import active, environment
 from harness.run.abort import AbortWatch
-from harness.run.load_process import LoadProcess
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
+from harness.run.offering import ROLLBACKS_LIMIT_S, Offering, load_config
 from harness.run.progress import Progress
 from harness.run.signals import Signals
 from harness.verdict import Verdict
-
-START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
-ROLLBACKS_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +96,7 @@ class _Run:
         )
         self._signals = Signals(self._on_signal)
         self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
-        self._abort_reached = False
-        self._load: LoadProcess | None = None
+        self._load: Offering | None = None
         self._undoing = False
         self._residues: list[str] = []
 
@@ -111,6 +107,8 @@ class _Run:
         with self._signals:
             try:
                 self._with_cluster()
+            except AbortConditionMet as error:
+                self._stopped("abort-condition", f"availability was {error}")
             except Interrupted as error:
                 self._stopped("interrupted", str(error))
             except Skipped as error:
@@ -155,7 +153,7 @@ class _Run:
         if missing:
             raise Skipped(f"the cluster {access.name} does not offer {', '.join(missing)}")
         cluster = Cluster.connect(access.kubeconfig, access.context)
-        self._describe_cluster(access, cluster)
+        self._describe(cluster=environment.describe_cluster(access, cluster))
         planned = plan.make_plan(self._experiment, cluster, access)
         (self._run_dir / "plan.json").write_text(json.dumps(planned.to_json(), indent=2) + "\n", encoding="utf-8")
         observer = Observer(cluster, workload.namespace, self._recorder.record)
@@ -192,17 +190,19 @@ class _Run:
 
     def _under_load(self, access: Access, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
         phases = self._spec.phases
-        start_ns = self._start_load(access)
+        load, start_ns = self._start_load(access)
         self._phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
         self._wait_until(start_ns + phases.baseline_ns)
-        self._refuse_bad_baseline()
+        load.check_baseline(min(slo.target for slo in self._experiment.slos))
 
         self._phase(Phase.FAULT, time.monotonic_ns() + phases.fault_limit_ns)
         context.deadline_ns = time.monotonic_ns() + phases.fault_limit_ns
         activities = Activities(self._experiment, self._recorder.record, self._signals.interrupted)
         succeeded = activities.run("method", phases.fault_limit_ns / 1e9, self._check_running)
         if not succeeded:
-            raise InvalidRun("an activity of the method failed", hint="its error stands in the evidence; nothing was concluded")
+            raise InvalidRun(
+                "an activity of the method failed", hint="its error stands in the evidence; nothing was concluded"
+            )
 
         self._phase(Phase.RECOVER, time.monotonic_ns() + phases.recover_ns)
         self._wait_until(time.monotonic_ns() + phases.recover_ns)
@@ -232,95 +232,35 @@ class _Run:
             differences = picture.differences(cluster, settle_s=10.0)
             self._recorder.record(
                 Snapshot(
-                    t_ns=time.monotonic_ns(), moment="after", differences=tuple(differences), objects=len(picture.objects)
+                    t_ns=time.monotonic_ns(),
+                    moment="after",
+                    differences=tuple(differences),
+                    objects=len(picture.objects),
                 )
             )
         except BulletproofError as error:
             # No "after" picture: the judge says RESIDUE or INVALID, never clean.
             self._note(f"the cluster could not be compared with the picture taken before: {error}", "warning")
 
-    # -- load -----------------------------------------------------------------------------------------------------------
+    # -- load ---------------------------------------------------------------------------------------------------------
 
-    def _start_load(self, access: Access) -> int:
-        workload, load, phases = self._spec.workload, self._spec.load, self._spec.phases
-        host, http_port = self._provider.load_endpoint(access, workload.namespace, workload.service, workload.http_port)
-        grpc_port = http_port
-        if workload.protocol == "kserve-v2-grpc":
-            host, grpc_port = self._provider.load_endpoint(access, workload.namespace, workload.service, workload.grpc_port)
-        users = load.users or int(1.25 * load.rate_per_s * load.timeout_ns / 1e9) + 8
-        total_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
-        config = {
-            "host": host,
-            "http_port": http_port,
-            "grpc_port": grpc_port,
-            "protocol": workload.protocol,
-            "user": load.user,
-            "model": workload.model,
-            "golden": str(self._run_dir / workload.golden),
-            "rate_per_s": load.rate_per_s,
-            "arrivals": load.arrivals,
-            "seed": load.seed,
-            "timeout_ns": load.timeout_ns,
-            "kept_share": load.kept_share,
-            "users": users,
-            "max_duration_ns": total_ns + int((ROLLBACKS_LIMIT_S + 60) * 1e9),
-            "out": str(self._run_dir),
-            "worker": 0,
-            "workers": 1,
-            "source_address": self._provider.source_address(access),
-        }
-        self._load = LoadProcess(config, self._run_dir, self._on_load_line)
-        ready = self._load.wait_ready(self._signals.interrupted)
-        self._progress.note(f"load is ready: {users} users connected to {host}:{http_port} ({ready.get('scheduler')})")
-        self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
-        self._description["load"] = {"target": f"{host}:{http_port}", "users": users, "scheduler": ready.get("scheduler")}
-        environment.write_run(self._run_dir, self._description)
-        start_ns = time.monotonic_ns() + int(START_LEAD_S * 1e9)
-        self._load.start(start_ns)
-        self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
-        return start_ns
+    def _start_load(self, access: Access) -> tuple[Offering, int]:
+        config = load_config(self._experiment, self._provider, access, self._run_dir)
+        load = Offering(config, self._run_dir, self._recorder.record, self._progress, self._abort)
+        self._load = load
+        ready, start_ns = load.start(self._signals.interrupted)
+        target = f"{config['host']}:{config['http_port'] or config['grpc_port']}"
+        self._describe(load={"target": target, "users": config["users"], "scheduler": ready.get("scheduler")})
+        self._progress.note(f"load: {config['users']} users connected to {target} ({ready.get('scheduler')})")
+        return load, start_ns
 
     def _end_load(self) -> None:
-        if self._load is None:
-            return
-        stop_ns = time.monotonic_ns()
-        self._phase(Phase.END, None, at_ns=stop_ns)
-        try:
-            done = self._load.stop(stop_ns)
-            self._recorder.record(
-                LoadState(
-                    t_ns=time.monotonic_ns(),
-                    state="done",
-                    start_ns=done.get("start_ns"),
-                    stop_ns=done.get("stop_ns"),
-                    arrivals=done.get("arrivals"),
-                )
-            )
-        except InvalidRun as error:
-            self._recorder.record(LoadState(t_ns=time.monotonic_ns(), state="lost", stop_ns=stop_ns, detail=str(error)))
-        finally:
-            self._load.close()
+        if self._load is not None:
+            stop_ns = time.monotonic_ns()
+            self._phase(Phase.END, None, at_ns=stop_ns)
+            self._load.stop(stop_ns)
 
-    def _on_load_line(self, line: dict[str, Any]) -> None:
-        if line.get("state") != "live":
-            return
-        self._progress.live(line)
-        if self._abort is not None and self._abort.feed(line):
-            self._abort_reached = True
-
-    def _refuse_bad_baseline(self) -> None:
-        """A platform that is ill already is not struck: the run could conclude nothing, and might do harm."""
-        counts = self._load.latest if self._load else {}
-        ended = counts.get("ok", 0) + counts.get("bad", 0)
-        target = min(slo.target for slo in self._experiment.slos)
-        if not ended or counts["ok"] / ended < target:
-            seen = f"{counts.get('bad', 0)} of {ended} requests were bad" if ended else "no request was answered"
-            raise InvalidRun(
-                f"the baseline is not steady: {seen}; the fault was not injected",
-                hint="look at load.log and at the platform; an experiment needs a service that meets its SLO",
-            )
-
-    # -- waiting ----------------------------------------------------------------------------------------------------------
+    # -- waiting ------------------------------------------------------------------------------------------------------
 
     def _wait_until(self, end_ns: int) -> None:
         while (left_ns := end_ns - time.monotonic_ns()) > 0:
@@ -329,11 +269,10 @@ class _Run:
 
     def _check_running(self) -> None:
         self._check_interrupted()
-        if self._abort_reached:
-            condition = self._spec.abort_when.availability if self._spec.abort_when else ""
-            raise _AbortCondition(condition)
-        if self._load is not None and not self._load.alive:
-            raise InvalidRun("the load generator was lost", hint=f"see {self._run_dir / 'load.log'}")
+        if self._load is not None:
+            if self._load.abort_reached:
+                raise AbortConditionMet(self._spec.abort_when.availability if self._spec.abort_when else "")
+            self._load.check()
 
     def _deploying(self, text: str) -> None:
         self._progress.note(text)
@@ -347,13 +286,13 @@ class _Run:
         if count == 1:
             self._progress.note(f"{name}: undoing, then writing the reports")
         else:
-            self._progress.note(f"{name} again: the undo is under way; after kill -9, `bulletproof recover` finishes it")
+            self._progress.note(
+                f"{name} again: the undo is under way; after kill -9, `bulletproof recover` finishes it"
+            )
 
-    # -- records -----------------------------------------------------------------------------------------------------------
+    # -- records ------------------------------------------------------------------------------------------------------
 
     def _stopped(self, reason: str, detail: str) -> None:
-        if reason == "interrupted" and self._abort_reached:
-            reason = "abort-condition"
         self._recorder.record(Stop(t_ns=time.monotonic_ns(), reason=reason, detail=detail))
         self._progress.note(f"{reason}: {detail}")
 
@@ -369,7 +308,7 @@ class _Run:
     def _anchor(self) -> None:
         self._recorder.record(ClockAnchor(t_ns=time.monotonic_ns(), wall_ns=time.time_ns(), process="harness"))
 
-    # -- description ---------------------------------------------------------------------------------------------------------
+    # -- description --------------------------------------------------------------------------------------------------
 
     def _platform(self) -> str | None:
         if self._options.platform or self._spec.platform:
@@ -393,20 +332,10 @@ class _Run:
             )
         )
 
-    def _describe_cluster(self, access: Access, cluster: Any) -> None:
-        self._description["cluster"] = {
-            "name": access.name,
-            "provider": access.provider,
-            "context": access.context,
-            "kubeconfig": str(access.kubeconfig),
-            "version": cluster.version(),
-            "nodes": len(cluster.list("Node")),
-        }
+    def _describe(self, **more: Any) -> None:
+        self._description |= more
         environment.write_run(self._run_dir, self._description)
 
 
-class _AbortCondition(Interrupted):
+class AbortConditionMet(Interrupted):
     """Availability was below the abort condition for its whole hold time."""
-
-    def __str__(self) -> str:
-        return f"availability was {self.signal_name}"

@@ -1,0 +1,121 @@
+"""The load of one run: what is configured, when it starts and stops, what it says on the way."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clusters.provider import Access, Provider
+from harness.errors import InvalidRun
+from harness.experiment.model import Experiment
+from harness.history.records import LoadState, Record
+from harness.run.abort import AbortWatch
+from harness.run.load_process import LoadProcess
+from harness.run.progress import Progress
+
+START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
+ROLLBACKS_LIMIT_S = 60.0
+
+
+def load_config(experiment: Experiment, provider: Provider, access: Access, run_dir: Path) -> dict[str, Any]:
+    """What `python -m loadtests` reads. Raises ClusterError when the Service cannot be reached from here."""
+    spec = experiment.bulletproof
+    workload, load, phases = spec.workload, spec.load, spec.phases
+    ports = {"http": 0, "grpc": 0}
+    wanted = "grpc" if workload.protocol == "kserve-v2-grpc" else "http"
+    port = workload.grpc_port if wanted == "grpc" else workload.http_port
+    host, ports[wanted] = provider.load_endpoint(access, workload.namespace, workload.service, port)
+    declared_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
+    return {
+        "host": host,
+        "http_port": ports["http"],
+        "grpc_port": ports["grpc"],
+        "protocol": workload.protocol,
+        "user": load.user,
+        "model": workload.model,
+        "golden": str(run_dir / workload.golden),
+        "rate_per_s": load.rate_per_s,
+        "arrivals": load.arrivals,
+        "seed": load.seed,
+        "timeout_ns": load.timeout_ns,
+        "kept_share": load.kept_share,
+        # Each request in flight holds a user until its deadline: fewer than rate x timeout, and a hang would silence
+        # the schedule instead of showing in it.
+        "users": load.users or math.ceil(1.25 * load.rate_per_s * load.timeout_ns / 1e9) + 8,
+        "max_duration_ns": declared_ns + int((ROLLBACKS_LIMIT_S + 60) * 1e9),
+        "out": str(run_dir),
+        "worker": 0,
+        "workers": 1,
+        "source_address": provider.source_address(access),
+    }
+
+
+class Offering:
+    """The load process in the run's terms: every state goes into the history, every live line to the progress."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        run_dir: Path,
+        record: Callable[[Record], None],
+        progress: Progress,
+        abort: AbortWatch | None,
+    ) -> None:
+        self._record = record
+        self._progress = progress
+        self._abort = abort
+        self.config = config
+        self.abort_reached = False
+        self._process = LoadProcess(config, run_dir, self._on_line)
+
+    def start(self, interrupted: threading.Event) -> tuple[dict[str, Any], int]:
+        """Returns the ready line and the schedule's zero, which lies START_LEAD_S ahead."""
+        ready = self._process.wait_ready(interrupted)
+        self._record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
+        start_ns = time.monotonic_ns() + int(START_LEAD_S * 1e9)
+        self._process.start(start_ns)
+        self._record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
+        return ready, start_ns
+
+    def check(self) -> None:
+        """Raises InvalidRun when the load generator is gone."""
+        if not self._process.alive:
+            raise InvalidRun("the load generator was lost", hint="its log stands in load.log")
+
+    def check_baseline(self, target: float) -> None:
+        """Raises InvalidRun when the share of good answers so far is under the target.
+
+        A platform that is ill already is not struck: the run could conclude nothing, and might do harm.
+        """
+        counts = self._process.latest
+        ended = counts.get("ok", 0) + counts.get("bad", 0)
+        if ended and counts["ok"] / ended >= target:
+            return
+        seen = f"{counts.get('bad', 0)} of {ended} requests were bad" if ended else "no request was answered"
+        raise InvalidRun(
+            f"the baseline is not steady: {seen}; the fault was not injected",
+            hint="an experiment needs a service that meets its SLO: see load.log and the platform",
+        )
+
+    def stop(self, stop_ns: int) -> None:
+        """No arrival from `stop_ns` on; every request is on disk and the process has ended after this."""
+        try:
+            done = self._process.stop(stop_ns)
+            known = {key: done.get(key) for key in ("start_ns", "stop_ns", "arrivals")}
+            self._record(LoadState(t_ns=time.monotonic_ns(), state="done", **known))
+        except InvalidRun as error:
+            self._record(LoadState(t_ns=time.monotonic_ns(), state="lost", stop_ns=stop_ns, detail=str(error)))
+        finally:
+            self._process.close()
+
+    def _on_line(self, line: dict[str, Any]) -> None:
+        if line.get("state") != "live":
+            return
+        self._progress.live(line)
+        if self._abort is not None and self._abort.feed(line):
+            self.abort_reached = True
