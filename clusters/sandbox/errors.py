@@ -26,21 +26,21 @@ def _named(qualified: str, name: str) -> dict[str, Any]:
     return {"name": name} | ({"group": group} if group else {}) | {"kind": plural}
 
 
-class NotFound(ApiError):
+class NotFound(ApiError):  # noqa: N818
     """No such object."""
 
     def __init__(self, qualified: str, name: str) -> None:
         super().__init__(404, "NotFound", f'{qualified} "{name}" not found', _named(qualified, name))
 
 
-class AlreadyExists(ApiError):
+class AlreadyExists(ApiError):  # noqa: N818
     """The name is taken."""
 
     def __init__(self, qualified: str, name: str) -> None:
         super().__init__(409, "AlreadyExists", f'{qualified} "{name}" already exists', _named(qualified, name))
 
 
-class Conflict(ApiError):
+class Conflict(ApiError):  # noqa: N818
     """Somebody else wrote first, or a precondition does not hold."""
 
     def __init__(
@@ -53,33 +53,33 @@ class Conflict(ApiError):
         super().__init__(409, "Conflict", message, _named(qualified, name))
 
 
-class Invalid(ApiError):
+class Invalid(ApiError):  # noqa: N818
     """The object breaks rules; every one is named. `causes` is a list of (field, reason, message)."""
 
     def __init__(self, kind: str, group: str, name: str, causes: list[tuple[str, str, str]]) -> None:
         lines = [f"{field}: {message}" for field, _, message in causes]
         said = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
-        details = {"name": name} | ({"group": group} if group else {}) | {"kind": kind}
-        details["causes"] = [{"reason": r, "message": m, "field": f} for f, r, m in causes]  # type: ignore[assignment]
+        details: dict[str, Any] = {"name": name} | ({"group": group} if group else {}) | {"kind": kind}
+        details["causes"] = [{"reason": r, "message": m, "field": f} for f, r, m in causes]
         qualified = f"{kind}.{group}" if group else kind
         super().__init__(422, "Invalid", f'{qualified} "{name}" is invalid: {said}', details)
 
 
-class BadRequest(ApiError):
+class BadRequest(ApiError):  # noqa: N818
     """The request cannot be read."""
 
     def __init__(self, message: str) -> None:
         super().__init__(400, "BadRequest", message)
 
 
-class TooManyRequests(ApiError):
+class TooManyRequests(ApiError):  # noqa: N818
     """Not now: a disruption budget says no."""
 
     def __init__(self, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(429, "TooManyRequests", message, details)
 
 
-class Expired(ApiError):
+class Expired(ApiError):  # noqa: N818
     """The revision asked for is no longer kept."""
 
     def __init__(self, message: str) -> None:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Object = dict[str, Any]
+Changes = list["Change"]
 
 _KEPT_CHANGES = 1000  # per resource; a watch from further back is told 410 Expired, as after a compaction
 _KEPT_EVENTS = 2000
@@ -168,7 +169,7 @@ class Store:
 
         return changes()
 
-    def since(self, key: str, revision: int) -> tuple[list[Change], Watch]:
+    def since(self, key: str, revision: int) -> tuple[Changes, Watch]:
         """Changes after `revision` that are still known, and a watch for those to come; Expired when too old."""
         if revision < self._dropped.get(key, 0):
             raise Expired(f"too old resource version: {revision} ({self._dropped[key]})")
@@ -350,14 +351,14 @@ class Store:
             self.update("events", again)
             return
         kind = involved.get("kind", "")
-        reference = {"kind": kind, "name": meta["name"], "uid": meta.get("uid", "")}
+        reference: Object = {"kind": kind, "name": meta["name"], "uid": meta.get("uid", "")}
         if meta.get("namespace"):
             reference["namespace"] = meta["namespace"]
         reference |= {"apiVersion": involved.get("apiVersion", "v1")}
         if "resourceVersion" in meta:
             reference["resourceVersion"] = meta["resourceVersion"]
         name = f"{meta['name']}.{uuid.uuid4().hex[:16]}"
-        event = {"metadata": {"name": name}, "involvedObject": reference, "reason": reason, "message": message}
+        event: Object = {"metadata": {"name": name}, "involvedObject": reference, "reason": reason, "message": message}
         event |= {"type": type_, "count": 1, "firstTimestamp": now(), "lastTimestamp": now()}
         event |= {"source": {"component": component}, "reportingComponent": component, "reportingInstance": ""}
         event |= {"eventTime": None}
