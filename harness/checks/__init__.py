@@ -1,0 +1,1 @@
+"""The checks: pure functions from what was measured to an answer, one question a file."""
