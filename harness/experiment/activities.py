@@ -142,3 +142,19 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+def signatures(module: str) -> list[tuple[str, str, str]]:
+    """The public functions of a module: name, parameters as text, first line of the docstring."""
+    found = importlib.import_module(module)
+    names = getattr(found, "__all__", None) or _functions(module)
+    rows = []
+    for name in names:
+        function = getattr(found, name)
+        if inspect.isfunction(function):
+            parameters = [
+                p for p in inspect.signature(function).parameters.values() if p.name not in ("configuration", "secrets")
+            ]
+            shown = ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
+            rows.append((name, f"({shown})", (inspect.getdoc(function) or "").split("\n")[0]))
+    return rows

@@ -53,8 +53,8 @@ Provider = Annotated[PythonProvider | ProcessProvider | HttpProvider, Discrimina
 class Pauses(_Strict):
     """Waits around an activity."""
 
-    before: float | str | None = Field(None, description="Seconds before it, or ${name}.")
-    after: float | str | None = Field(None, description="Seconds after it, or ${name}.")
+    before: float | None = Field(None, ge=0, description="Seconds before it.")
+    after: float | None = Field(None, ge=0, description="Seconds after it.")
 
 
 class Activity(_Strict):

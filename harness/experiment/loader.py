@@ -105,9 +105,10 @@ def warnings(experiment: Experiment) -> list[str]:
     for slo in experiment.slos:
         needed = math.ceil(math.log(0.05) / math.log(slo.target))
         if offered < needed:
+            target = units.format_share(slo.target)
             told_of.append(
-                f"the baseline offers about {offered:.0f} requests; to claim {units.format_share(slo.target)} of SLO "
-                f"{slo.name} at 95 % takes {needed} without a failure: the run will end INVALID. Raise load.rate or lengthen phases.baseline."
+                f"the baseline offers about {offered:.0f} requests; to claim {target} of SLO {slo.name} at 95 % takes "
+                f"{needed} without a failure: the run will end INVALID. Raise load.rate or lengthen phases.baseline."
             )
     if block.abort_when is None:
         told_of.append("no abort_when: nothing ends the run early when the platform goes down for good.")

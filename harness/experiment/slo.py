@@ -125,12 +125,7 @@ _NOT_JUDGED = {
     "compositeWeight": "Write one SLO a document.",
     "indicator": "Write the indicator in spec.indicator.",
 }
-_NOT_CARRIED_OUT: dict[tuple[str, ...], str] = {
-    **{
-        ("activity", word): f"It is OpenSLO that Bulletproof does not judge. {instead}"
-        for word, instead in _NOT_JUDGED.items()
-    }
-}
+_NOT_CARRIED_OUT: dict[tuple[str, ...], str] = {("activity", word): instead for word, instead in _NOT_JUDGED.items()}
 
 _WINDOW_DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 

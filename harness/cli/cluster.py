@@ -1,0 +1,128 @@
+"""`bulletproof cluster`: bring a cluster up and down, and get at it with other tools."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from harness.cli import output
+from harness.cli.naming import Nearest, check_cluster, check_platform
+from harness.errors import EXIT_INVALID, EXIT_PASSED, UsageError
+
+_NAME = click.argument("name", metavar="NAME")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
+
+@click.group(cls=Nearest)
+def cluster() -> None:
+    """Bring a cluster up, take it down, look at it.
+
+    NAME is sandbox:NAME (an embedded cluster that stays until it is taken down) or context:NAME.
+
+    \b
+    Example:
+      bulletproof cluster up sandbox:dev --platform healthy
+      export KUBECONFIG=$(bulletproof cluster kubeconfig sandbox:dev)
+      kubectl get pods -n inference
+      bulletproof run gpu-pod-kill --cluster sandbox:dev
+      bulletproof cluster down sandbox:dev
+    """
+
+
+@cluster.command()
+@_NAME
+@click.option("--platform", metavar="NAME", help="Deploy this overlay of the reference platform too.")
+@_JSON
+def up(name: str, platform: str | None, as_json: bool) -> int:
+    """Start a cluster, or find it running.
+
+    \b
+    Example:
+      bulletproof cluster up sandbox:dev --platform healthy
+    """
+    from clusters.provider import provider_for
+
+    _named(name)
+    check_platform(platform)
+    provider = provider_for(name)
+    access = provider.up()
+    if platform is not None:
+        provider.deploy(access, platform, lambda text: click.echo(text, err=True))
+    if as_json:
+        data = asdict(access)
+        output.print_json({**data, "kubeconfig": str(access.kubeconfig), "offers": sorted(access.offers)})
+    else:
+        click.echo(f"{access.name} is up. It offers {', '.join(sorted(access.offers))}.")
+        click.echo(f"export KUBECONFIG={access.kubeconfig}")
+    return EXIT_PASSED
+
+
+@cluster.command()
+@_NAME
+def down(name: str) -> int:
+    """End a cluster that `up` started. One that was there before is left alone.
+
+    \b
+    Example:
+      bulletproof cluster down sandbox:dev
+    """
+    from clusters.provider import provider_for
+
+    _named(name)
+    provider = provider_for(name)
+    if not provider.status().get("running"):
+        click.echo(f"{name} is not running.")
+        return EXIT_PASSED
+    provider.down(provider.up())
+    click.echo(f"{name} is down.")
+    return EXIT_PASSED
+
+
+@cluster.command()
+@_NAME
+@_JSON
+def status(name: str, as_json: bool) -> int:
+    """Say whether a cluster runs, without starting it. Exit code 0 when it does, 2 when not.
+
+    \b
+    Example:
+      bulletproof cluster status sandbox:dev --json
+    """
+    from clusters.provider import provider_for
+
+    _named(name)
+    found = provider_for(name).status()
+    if as_json:
+        output.print_json(found)
+    else:
+        for key, value in found.items():
+            click.echo(f"{key}: {value}")
+    return EXIT_PASSED if found.get("running") else EXIT_INVALID
+
+
+@cluster.command()
+@_NAME
+def kubeconfig(name: str) -> int:
+    """Print the path of the kubeconfig of a running cluster.
+
+    \b
+    Example:
+      kubectl --kubeconfig $(bulletproof cluster kubeconfig sandbox:dev) get nodes
+    """
+    from clusters.provider import provider_for
+
+    _named(name)
+    provider = provider_for(name)
+    if not provider.status().get("running"):
+        raise UsageError(f"{name} is not running.", hint=f"Start it: bulletproof cluster up {name}")
+    path: Path = provider.up().kubeconfig
+    click.echo(path)
+    return EXIT_PASSED
+
+
+def _named(name: str) -> None:
+    check_cluster(name)
+    if name == "sandbox":
+        raise UsageError('"sandbox" alone ends with its run.', hint="Give it a name: sandbox:dev.")

@@ -1,0 +1,139 @@
+"""`bulletproof run` and `bulletproof recover`: the commands that touch a cluster."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli import output
+from harness.cli.naming import check_cluster, check_platform
+from harness.errors import EXIT_PASSED
+
+if TYPE_CHECKING:
+    from harness.suite import Item, Outcome
+    from harness.verdict import Verdict
+
+
+@click.command(short_help="Run experiments: load, fault, undo, verdict, report.")
+@click.argument("names", nargs=-1, required=True, metavar="FILE|SUITE...")
+@click.option(
+    "--cluster", default="sandbox", show_default=True, metavar="CLUSTER", help="sandbox, sandbox:NAME or context:NAME."
+)
+@click.option(
+    "--platform", metavar="NAME", help="Overlay of the reference platform to deploy; list: clusters/platform."
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The run's folder. Default: runs/RUN_ID.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
+def run(names: tuple[str, ...], cluster: str, platform: str | None, out: Path | None, as_json: bool) -> int:
+    """Run experiments: load, fault, observation, undo, verdict, report.
+
+    FILE is an experiment or suite file, or the name of a shipped one. Several run one after the other on one cluster;
+    what follows a run that left something behind, or that was stopped, is not begun. With several, DIR holds a folder
+    for each.
+
+    \b
+    Examples:
+      bulletproof run gpu-pod-kill
+      bulletproof run gpu-pod-kill --platform single-replica
+      bulletproof run my/drain.yaml --cluster context:staging --out runs/drain
+      bulletproof run nightly --json
+    """
+    from harness import suite
+
+    check_cluster(cluster)
+    check_platform(platform)
+    items = suite.collect(names, platform=platform)
+    progress = output.progress_for(as_json)
+    command = shlex.join(["bulletproof", *sys.argv[1:]])
+    outcomes: list[suite.Outcome] = []
+
+    def ended(outcome: suite.Outcome) -> None:
+        outcomes.append(outcome)
+        if not as_json:
+            output.print_verdict(outcome.verdict, outcome.run_dir)
+
+    try:
+        left_out = suite.run_items(
+            items,
+            cluster=cluster,
+            out=out,
+            command=command,
+            progress=progress,
+            finish=output.write_reports,
+            ended=ended,
+        )
+    finally:
+        progress.close()
+    verdicts = [outcome.verdict for outcome in outcomes]
+    if len(items) > 1 and not as_json:
+        _print_suite(outcomes, left_out)
+    if as_json:
+        output.print_json(
+            {
+                "exit_code": suite.worst_exit_code(verdicts),
+                "runs": [output.verdict_json(outcome.verdict, outcome.run_dir) for outcome in outcomes],
+                "not_begun": [item.experiment.file for item in left_out],
+            }
+        )
+    return suite.worst_exit_code(verdicts)
+
+
+def _print_suite(outcomes: list[Outcome], left_out: list[Item]) -> None:
+    for outcome in outcomes:
+        click.echo(
+            f"{outcome.verdict.verdict.value:<8} {outcome.item.experiment.title}  {output.short(outcome.run_dir)}"
+        )
+    for item in left_out:
+        click.echo(
+            f"{'-':<8} {item.experiment.title}  not begun: the run before it was stopped or left something behind"
+        )
+
+
+@click.command(short_help="Finish runs that died: undo, judge, report.")
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Look into this cluster too."
+)
+@click.option("--context", metavar="NAME", help="Context of that kubeconfig.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="For runs whose folder is not on this machine.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
+def recover(kubeconfig: Path | None, context: str | None, out: Path | None, as_json: bool) -> int:
+    """Finish runs that died: undo what they left, judge what they recorded, write the reports.
+
+    Without options: the runs of this machine that were killed. With a kubeconfig: dead runs of any machine, whose undo
+    is written down in the cluster.
+
+    \b
+    Examples:
+      bulletproof recover
+      bulletproof recover --kubeconfig ~/.kube/config --context staging
+    """
+    from harness.run.recover import recover as recover_runs
+    from harness.suite import worst_exit_code
+
+    results = recover_runs(kubeconfig, context, out)
+    verdicts: list[Verdict] = []
+    for result in results:
+        output.write_reports(result.run_dir, result.verdict)
+        verdicts.append(result.verdict)
+        if not as_json:
+            output.print_verdict(result.verdict, result.run_dir)
+    if as_json:
+        runs = [output.verdict_json(result.verdict, result.run_dir) for result in results]
+        output.print_json({"exit_code": worst_exit_code(verdicts) if verdicts else EXIT_PASSED, "runs": runs})
+    elif not verdicts:
+        click.echo("There is no dead run.")
+    return worst_exit_code(verdicts) if verdicts else EXIT_PASSED

@@ -1,0 +1,202 @@
+"""Several experiments in a row: suite files, one shared cluster, and the exit code of the whole.
+
+title: Nightly
+experiments:
+- gpu-pod-kill                                # a shipped experiment by name, or a path beside this file
+- {file: pod-latency.yaml, platform: healthy}
+platform: healthy                             # for those that name none; optional
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import FileError, FileErrors
+from harness.experiment import positions, shipped
+from harness.experiment.loader import load
+from harness.experiment.model import Experiment
+from harness.experiment.wrong import nearest, told
+from harness.verdict import EXIT_CODES, Verdict, VerdictName
+
+if TYPE_CHECKING:
+    from harness.run.progress import Progress
+
+# Of several verdicts the first of these that is among them counts. A residue is live damage; a proven failure outranks
+# what is only unknown; an experiment that was skipped is never hidden by those that passed.
+SEVERITY = (
+    VerdictName.RESIDUE,
+    VerdictName.FAILED,
+    VerdictName.ABORTED,
+    VerdictName.INVALID,
+    VerdictName.SKIPPED,
+    VerdictName.PASSED,
+)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str = Field(min_length=1)
+    platform: str | None = None
+
+
+class _Suite(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field(min_length=1)
+    description: str | None = None
+    experiments: tuple[str | _Entry, ...] = Field(min_length=1)
+    platform: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One experiment to run."""
+
+    experiment: Experiment
+    platform: str | None  # overlay to deploy; None: the experiment's or the cluster's default
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How one item ended, and where its files are."""
+
+    item: Item
+    run_dir: Path
+    verdict: Verdict
+
+
+def is_suite(path: Path) -> bool:
+    """Whether a file lists experiments, instead of being one. Raises FileErrors for what is no YAML."""
+    documents = _documents(path)
+    return len(documents) == 1 and isinstance(documents[0].data, dict) and "experiments" in documents[0].data
+
+
+def collect(names: Sequence[str], *, platform: str | None = None) -> list[Item]:
+    """The experiments of files, suites and names, in order. Raises UsageError with every error of every file.
+
+    `platform` overrules what suites and experiments say.
+    """
+    items: list[Item] = []
+    wrong: list[FileError] = []
+    for name in names:
+        path = shipped.find(name)
+        try:
+            found = _load_suite(path) if is_suite(path) else [Item(experiment=load(path), platform=None)]
+        except FileErrors as error:
+            wrong += error.errors
+            continue
+        items += [Item(experiment=item.experiment, platform=platform or item.platform) for item in found]
+    if wrong:
+        raise FileErrors(wrong)
+    return items
+
+
+def run_items(
+    items: Sequence[Item],
+    *,
+    cluster: str,
+    out: Path | None,
+    command: str,
+    progress: Progress,
+    finish: Callable[[Path, Verdict], None],
+    ended: Callable[[Outcome], None],
+) -> list[Item]:
+    """Run one after the other on one cluster; returns those not begun.
+
+    `finish` writes a run's reports, `ended` hears of it. A run that left something behind spoils the cluster for the
+    next, and one that was stopped is a person's or the abort condition's word: in both cases the rest is not begun.
+    """
+    from harness.run.runner import RunOptions, run_experiment
+
+    with shared_cluster(cluster, len(items)) as name:
+        for index, item in enumerate(items):
+            folder = out
+            if out is not None and len(items) > 1:
+                folder = out / f"{index + 1:02d}-{Path(item.experiment.file).stem}"
+            options = RunOptions(cluster=name, platform=item.platform, out=folder, command=command)
+            result = run_experiment(item.experiment, options, progress)
+            finish(result.run_dir, result.verdict)
+            ended(Outcome(item=item, run_dir=result.run_dir, verdict=result.verdict))
+            if result.verdict.verdict in (VerdictName.RESIDUE, VerdictName.ABORTED):
+                return list(items[index + 1 :])
+    return []
+
+
+@contextmanager
+def shared_cluster(cluster: str, runs: int = 2) -> Iterator[str]:
+    """The name of a cluster that lives while this is open: for several runs on `sandbox`, one sandbox for all.
+
+    Any other cluster is used as it is. A single run brings its sandbox up and down itself.
+    """
+    if cluster != "sandbox" or runs < 2:
+        yield cluster
+        return
+    from clusters.provider import provider_for
+
+    name = f"sandbox:shared-{os.getpid()}-{secrets.token_hex(2)}"
+    provider = provider_for(name)
+    access = provider.up()
+    try:
+        yield name
+    finally:
+        provider.down(access)
+
+
+def worst(verdicts: Sequence[VerdictName]) -> VerdictName:
+    """The one that counts. None at all is INVALID: nothing passes by absence."""
+    return next((name for name in SEVERITY if name in verdicts), VerdictName.INVALID)
+
+
+def worst_exit_code(verdicts: Sequence[Verdict]) -> int:
+    """The exit code of several runs."""
+    return EXIT_CODES[worst([verdict.verdict for verdict in verdicts])]
+
+
+def _documents(path: Path) -> list[positions.Document]:
+    try:
+        return positions.parse(path.read_text(encoding="utf-8"), str(path))
+    except FileError as error:
+        raise FileErrors([error]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileErrors([FileError(f"cannot be read: {error}.", file=path)]) from None
+
+
+def _load_suite(path: Path) -> list[Item]:
+    document = _documents(path)[0]
+    try:
+        suite = _Suite.model_validate(document.data)
+    except ValidationError as error:
+        raise FileErrors(told(error, _Suite, document)) from None
+    items: list[Item] = []
+    wrong: list[FileError] = []
+    for index, given in enumerate(suite.experiments):
+        entry = _Entry(file=given) if isinstance(given, str) else given
+        file = _member(path, entry.file)
+        if file is None:
+            near = nearest(Path(entry.file).stem, shipped.experiment_files())
+            hint = f"Did you mean {near}?" if near else "Name a shipped experiment, or a file beside this one."
+            line = document.line(("experiments", index))
+            message = f'there is no experiment "{entry.file}".'
+            wrong.append(FileError(message, file=path, line=line, field=f"experiments[{index}]", hint=hint))
+            continue
+        try:
+            items.append(Item(experiment=load(file), platform=entry.platform or suite.platform))
+        except FileErrors as error:
+            wrong += error.errors
+    if wrong:
+        raise FileErrors(wrong)
+    return items
+
+
+def _member(suite: Path, name: str) -> Path | None:
+    beside = suite.parent / name
+    return beside if beside.is_file() else shipped.experiment_files().get(name)
