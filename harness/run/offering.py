@@ -72,6 +72,7 @@ class Offering:
         self.config = config
         self.abort_reached = False
         self._process = LoadProcess(config, run_dir, self._on_line)
+        (run_dir / "load.pid").write_text(f"{self._process.pid}\n", encoding="utf-8")
 
     def start(self, interrupted: threading.Event) -> tuple[dict[str, Any], int]:
         """Returns the ready line and the schedule's zero, which lies START_LEAD_S ahead."""
