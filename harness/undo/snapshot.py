@@ -1,0 +1,119 @@
+"""The picture of the cluster before a run, and what differs from it after the undo.
+
+Only what a fault could have set is in it: spec, labels, taints and our own annotations of the nodes and of the
+workload's objects; extended resources of nodes; and every object that carries our labels. Status that moves by itself
+is not: whether the platform is well again is the judge's question, not the undo's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.experiment.model import Extension
+from harness.kube import Cluster, Object
+from harness.undo.entry import PREFIX, RUN_LABEL
+
+POLL_S = 0.25
+OURS = ("Pod", "Service", "ConfigMap", "ResourceQuota")  # kinds that a run may make
+NATIVE_RESOURCES = ("cpu", "memory", "pods", "ephemeral-storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the relevant objects were: `kind/namespace/name` -> field -> value."""
+
+    namespace: str
+    selector: str
+    service: str
+    objects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def take(cls, cluster: Cluster, spec: Extension) -> Snapshot:
+        """The picture now."""
+        workload = spec.workload
+        return cls.of(cluster, workload.namespace, workload.selector, workload.service)
+
+    @classmethod
+    def of(cls, cluster: Cluster, namespace: str, selector: str, service: str) -> Snapshot:
+        """The same for a workload that no experiment file describes."""
+        objects = dict(_objects(cluster, namespace, service))
+        return cls(namespace=namespace, selector=selector, service=service, objects=objects)
+
+    def differences(self, cluster: Cluster, settle_s: float = 10.0) -> list[str]:
+        """What is not as it was, one line each; controllers get `settle_s` seconds to follow (a taint goes late)."""
+        end = time.monotonic() + settle_s
+        while True:
+            now = Snapshot.of(cluster, self.namespace, self.selector, self.service)
+            lines = list(_differences(self.objects, now.objects))
+            if not lines or time.monotonic() >= end:
+                return lines
+            time.sleep(POLL_S)
+
+
+def _objects(cluster: Cluster, namespace: str, service: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for node in cluster.list("Node"):
+        yield _key(node), _node(node)
+    for kind in ("Deployment", "StatefulSet", "DaemonSet", "PodDisruptionBudget", "HorizontalPodAutoscaler"):
+        for each in cluster.list(kind, namespace):
+            yield _key(each), _plain(each)
+    for each in cluster.list("Service", namespace):
+        yield _key(each), _plain(each)
+    for kind in OURS:
+        for each in cluster.list(kind, namespace, RUN_LABEL):
+            yield _key(each), {"made by run": each["metadata"]["labels"][RUN_LABEL]}
+
+
+def _node(node: Object) -> dict[str, Any]:
+    spec = node.get("spec") or {}
+    # timeAdded moves when a controller takes a taint away and sets it again.
+    taints = [{key: value for key, value in taint.items() if key != "timeAdded"} for taint in spec.get("taints") or []]
+    capacity = (node.get("status") or {}).get("capacity") or {}
+    picture = {
+        **_labels(node),
+        "spec.unschedulable": spec.get("unschedulable") or None,
+        "status.capacity": {key: value for key, value in capacity.items() if key not in NATIVE_RESOURCES},
+    }
+    picture.update({f"spec.taints[{each['key']}:{each['effect']}]": each.get("value", "") for each in taints})
+    return picture
+
+
+def _plain(obj: Object) -> dict[str, Any]:
+    spec = obj.get("spec") or {}
+    return {**_labels(obj), **{f"spec.{key}": value for key, value in spec.items()}}
+
+
+def _labels(obj: Object) -> dict[str, Any]:
+    metadata = obj["metadata"]
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key.startswith(PREFIX)}
+    return {
+        **{f"metadata.labels[{key}]": value for key, value in (metadata.get("labels") or {}).items()},
+        **{f"metadata.annotations[{key}]": value for key, value in annotations.items()},
+    }
+
+
+def _key(obj: Object) -> str:
+    metadata = obj["metadata"]
+    return f"{obj['kind'].lower()}/{metadata['name']}"
+
+
+def _differences(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for key in sorted(before.keys() | after.keys()):
+        if key not in after:
+            yield f"{key}: is gone"
+        elif key not in before:
+            made_by = after[key].get("made by run")
+            yield f"{key}: was not there before" + (f" (made by run {made_by})" if made_by else "")
+        else:
+            for name in sorted(before[key].keys() | after[key].keys()):
+                was, now = before[key].get(name), after[key].get(name)
+                if was != now and not (was in (None, {}, []) and now in (None, {}, [])):
+                    yield f"{key} {name}: {_short(was)} -> {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 120 else text[:117] + "..."
