@@ -127,7 +127,13 @@ def _quoted(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list | tuple):
         return "a list"
-    return f'"{value}"'
+    return f'"{_yaml_word(value)}"'
+
+
+def _yaml_word(value: Any) -> str:
+    """As the file has it: `true`, where Python says True."""
+    text = str(value)
+    return text.lower() if text in ("True", "False") else text
 
 
 def _either(words: list[str]) -> str:

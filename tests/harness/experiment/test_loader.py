@@ -1,0 +1,370 @@
+"""An experiment file is loaded whole, or every error in it is told at once with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.errors import FileErrors
+from harness.experiment.loader import copy_into, golden_path, load, warnings
+from harness.experiment.shipped import experiment_files, folder
+
+SHIPPED = folder() / "gpu-pod-kill.yaml"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with the SLO and golden files of the shipped experiments, and a function that writes an experiment."""
+    for name in ("slos/detector.yaml", "golden/detector.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((folder() / name).read_bytes())
+
+    def write(*changes: tuple[str, str], name: str = "experiment.yaml", source: Path = SHIPPED) -> Path:
+        text = source.read_text()
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new, 1)
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def errors_of(path: Path) -> list[str]:
+    """The errors of a file, without its folder."""
+    with pytest.raises(FileErrors) as caught:
+        load(path)
+    return [str(error).replace(f"{path.parent}/", "") for error in caught.value.errors]
+
+
+@pytest.mark.parametrize("name", experiment_files())
+def test_a_shipped_experiment_loads(name):
+    """Every shipped file is right, and nothing about it is likely to disappoint."""
+    experiment = load(experiment_files()[name])
+
+    assert experiment.slos
+    assert warnings(experiment) == []
+
+
+def test_text_becomes_numbers_with_units_once():
+    """Inside, nobody parses."""
+    experiment = load(SHIPPED)
+
+    block = experiment.bulletproof
+    assert block.load.rate_per_s == 200
+    assert block.phases.baseline_ns == 15_000_000_000
+    assert block.expect.lost_ns == 500_000_000
+    assert block.abort_when.hold_ns == 20_000_000_000
+    (slo,) = experiment.slos
+    assert (slo.name, slo.target, slo.within_ns, slo.measured_from) == ("detector", 0.995, 250_000_000, "scheduled")
+    assert experiment.chaos["method"][0]["provider"]["func"] == "pod_kill"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "recovers_within: 5s",
+            "recovers_within: 5",
+            '35: bulletproof.expect.recovers_within: "5" has no unit. Write 15s, 2m or 500ms.',
+        ),
+        (
+            "recovers_within: 5s",
+            "recover_within: 5s",
+            "35: bulletproof.expect.recover_within: is no field here. Did you mean recovers_within?",
+        ),
+        (
+            "protocol: kserve-v2-http",
+            "protocol: kserve-http",
+            '29: bulletproof.workload.protocol: "kserve-http" is not allowed. Did you mean kserve-v2-http?',
+        ),
+        (
+            "rate: 200/s",
+            "rate: 200",
+            '32: bulletproof.load.rate: "200" has no unit. Write 200/s or 30/m.',
+        ),
+        (
+            "    model: detector\n",
+            "",
+            "25: bulletproof.workload.model: is missing.",
+        ),
+        (
+            "    model: detector",
+            "    model: 5",
+            '30: bulletproof.workload.model: "5" is not text. Put it in quotes.',
+        ),
+        ("title: A GPU", "titel: A GPU", "1: titel: is no field here. Did you mean title?"),
+        ("rollbacks:", "rollback:", "14: rollback: is no field here. Did you mean rollbacks?"),
+        (
+            "tags: [gpu, pod, nightly]",
+            "steady-state-hypothesis: {title: x, probes: []}",
+            "5: steady-state-hypothesis: Bulletproof does not carry this out. "
+            "The steady state is the SLO, measured in the baseline; put probes into the method.",
+        ),
+        (
+            "func: pod_kill",
+            "func: pod_kil",
+            '12: method[0].provider.func: harness.faults has no function "pod_kil". Did you mean pod_kill?',
+        ),
+        (
+            "module: harness.faults",
+            "module: harnes.faults",
+            '11: method[0].provider.module: there is no module "harnes.faults" here. Did you mean harness.faults?',
+        ),
+        (
+            "count: 1}",
+            "cout: 1}",
+            "13: method[0].provider.arguments.cout: pod_kill takes no such argument. Did you mean count?",
+        ),
+        (
+            "selector: app=detector, count: 1}",
+            'selector: "${who}", count: 1}',
+            "13: method[0].provider.arguments.selector: ${who} is not defined. Define it under configuration.",
+        ),
+        (
+            "- type: action\n  name: kill",
+            "- type: probe\n  name: kill",
+            "6: method: has no action: nothing would be broken, and nothing proven.",
+        ),
+        (
+            "  name: kill-one-gpu-pod\n",
+            "  name: kill-one-gpu-pod\n  controls: []\n",
+            "9: method[0].controls: Bulletproof does not carry this out. Controls may swallow errors.",
+        ),
+        (
+            "slos/detector.yaml",
+            "slos/detektor.yaml",
+            '34: bulletproof.slos[0]: there is no file "slos/detektor.yaml" beside this one. '
+            "Did you mean slos/detector.yaml?",
+        ),
+        (
+            "golden/detector.json",
+            "golden/none.json",
+            '31: bulletproof.workload.golden: there is no file "golden/none.json" beside this one. '
+            "It holds inputs with their known answers.",
+        ),
+        (
+            "    model: detector\n",
+            "    model: chat\n",
+            '31: bulletproof.workload.golden: "golden/detector.json" is for model detector, '
+            "and the workload's is chat.",
+        ),
+        (
+            "below 50% for 20s",
+            "under 50%",
+            '38: bulletproof.abort_when.availability: "under 50%" is not understood. Write: below 50% for 20s.',
+        ),
+        (
+            "pods: 1, floor",
+            "pods: -1, floor",
+            '37: bulletproof.blast_radius.pods: "-1" must be at least 0.',
+        ),
+        (
+            "baseline: 15s",
+            "baseline: 0s",
+            "33: bulletproof.phases.baseline: must be longer than 0. Write 15s.",
+        ),
+        (
+            "replicas_within: 20s",
+            "replicas_within: 20m",
+            "35: bulletproof.expect.replicas_within: is longer than the run would watch. Lengthen phases.recover.",
+        ),
+        (
+            "wrong_answers: 0,",
+            "exposed: 25%,",
+            "35: bulletproof.expect.exposed: needs to know the stable version. Set workload.stable_version.",
+        ),
+        (
+            "requires: [pods,",
+            "requires: [pod,",
+            '39: bulletproof.requires[0]: "pod" is not allowed. Did you mean pods?',
+        ),
+        (
+            "- name: bulletproof",
+            "- name: bulletprof",
+            "23: extensions: has no block named bulletproof. Did you mean it by bulletprof?",
+        ),
+        ("tags: [gpu, pod, nightly]", "tags: gpu", '5: tags: "gpu" is not a list.'),
+        (
+            "  load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7}",
+            "  load:",
+            "32: bulletproof.load: is empty. Give it a value or leave it out.",
+        ),
+    ],
+)
+def test_a_wrong_field_is_told_with_its_line_and_what_is_right(place, old, new, said):
+    """File, line, the field's path, what is there, what is allowed, the nearest right spelling."""
+    path = place((old, new))
+
+    assert f"experiment.yaml:{said}" in errors_of(path)
+
+
+def test_all_errors_are_told_at_once(place):
+    """Also those of the SLO files, and of a block of which something else is wrong."""
+    path = place(("rate: 200/s", "rate: 200"), ("recovers_within: 5s", "recovers_within: 5"), ("tags:", "tag:"))
+    slo = path.parent / "slos" / "detector.yaml"
+    slo.write_text(slo.read_text().replace("target: 0.995", "target: 1"))
+
+    told = errors_of(path)
+
+    assert len(told) == 4
+    assert told[-1] == 'slos/detector.yaml:23: spec.objectives[0].target: "1" must be less than 1.'
+
+
+def test_a_field_in_the_names_of_the_program_is_refused(place):
+    """`rate` is the field; `rate_per_s` is what the program calls it."""
+    told = errors_of(place(("rate: 200/s", "rate_per_s: 200/s")))
+
+    assert any("bulletproof.load.rate_per_s: is no field here." in error for error in told)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty."),
+        ("[]", "is no experiment: it holds no fields."),
+        ("title: [", "this is not YAML:"),
+        ("title: a\ntitle: b", '"title" stands here and on line 1.'),
+        ("1: a", 'the key "1" is not text.'),
+        ("a: &x [*x]", "this alias contains itself."),
+        ("a: 1\n---\nb: 2", "holds 2 documents"),
+        ("a: !!python/object/apply:os.system [true]", "this is not YAML:"),
+        ("a: 2026-13-01", "month must be in 1..12."),
+        ("title: x\ndescription: y\nmethod: []\nextensions: {name: bulletproof}", "extensions: "),
+        ("title: x\ndescription: y\nmethod:\nrollbacks:\nextensions: []", "rollbacks: is empty."),
+        ("title: x\ndescription: y\nmethod: [5]\nextensions: [5]", '"5" is not a mapping'),
+        ("title: x\ndescription: y\nmethod: [{type: action, name: x, provider: {}}]\nextensions: []", "has no type."),
+    ],
+)
+def test_what_is_no_experiment_is_refused(tmp_path, text, said):
+    """With the place, never with a traceback of the parser."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+
+    assert any(said in error for error in errors_of(path)), errors_of(path)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    """And a folder, and what is no text."""
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xff")
+
+    assert "cannot be read" in errors_of(tmp_path / "none.yaml")[0]
+    assert "cannot be read" in errors_of(tmp_path)[0]
+    assert "not UTF-8" in errors_of(tmp_path / "bytes.yaml")[0]
+
+
+def test_a_module_that_breaks_while_it_is_imported_is_an_error_of_the_file(place, tmp_path, monkeypatch):
+    """chaoslib imports what a file names; whatever that raises is told with the activity's line."""
+    (tmp_path / "broken_module.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    told = errors_of(place(("module: harness.faults", "module: broken_module")))
+
+    assert any("method[0].provider: RuntimeError: no licence." in error for error in told)
+
+
+def test_a_variable_that_is_defined_is_accepted(place):
+    """configuration and secrets define them."""
+    path = place(
+        ("tags: [gpu, pod, nightly]", "configuration: {who: app=detector}"),
+        ("selector: app=detector, count: 1}", 'selector: "${who}", count: 1}'),
+    )
+
+    assert load(path).chaos["configuration"] == {"who": "app=detector"}
+
+
+def test_too_few_requests_for_the_claim_are_foreseen(place):
+    """598 requests without a failure are what it takes to claim 99.5 % at 95 %."""
+    enough = load(place(("baseline: 15s", "baseline: 3s")))
+    few = load(place(("baseline: 15s", "baseline: 2s")))
+
+    assert warnings(enough) == []
+    (warning,) = warnings(few)
+    assert "takes 598 without a failure: the run will end INVALID" in warning
+
+
+def test_a_run_s_copy_loads_wherever_its_files_came_from(place, tmp_path):
+    """The bytes of the experiment are kept; SLO and golden files lie in slos/ and golden/ whatever the file says."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "detector.yaml").write_text(
+        (tmp_path / "slos/detector.yaml").read_text().replace("name: detector\n", "name: strict\n")
+    )
+    (elsewhere / "answers.json").write_bytes((tmp_path / "golden/detector.json").read_bytes())
+    (tmp_path / "mine").mkdir()
+    path = place(
+        ("slos: [slos/detector.yaml]", f"slos: [../slos/detector.yaml, {elsewhere}/detector.yaml]"),
+        ("golden: golden/detector.json", "golden: ../elsewhere/answers.json"),
+        name="mine/own.yaml",
+    )
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    experiment = load(path)
+
+    copy = copy_into(experiment, run_dir)
+    (run_dir / "run.json").write_text("{}")
+    for file in (path, elsewhere / "detector.yaml", elsewhere / "answers.json"):
+        file.unlink()
+
+    again = load(copy)
+    assert copy.read_bytes() == (run_dir / "experiment.yaml").read_bytes()
+    assert sorted(file.name for file in (run_dir / "slos").iterdir()) == ["detector-2.yaml", "detector.yaml"]
+    assert [slo.name for slo in again.slos] == [slo.name for slo in experiment.slos] == ["detector", "strict"]
+    assert again.bulletproof == experiment.bulletproof
+    assert golden_path(again) == run_dir / "golden" / "answers.json"
+    assert json.loads(golden_path(again).read_text())["model"] == "detector"
+
+
+def test_a_run_s_copy_needs_no_modules_to_be_judged(place):
+    """Years later the module of a fault may be gone; the verdict must not be."""
+    path = place(("module: harness.faults", "module: a_module_of_2026"))
+
+    assert load(path, recorded=True).title
+    with pytest.raises(FileErrors):
+        load(path)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _places(value, path=()):
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _places(inner, (*path, index))
+
+
+_DOCUMENT = yaml.safe_load(SHIPPED.read_text())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from([place for place in _places(_DOCUMENT) if place]), value=_VALUES)
+def test_whatever_stands_in_a_field_is_loaded_or_told(place, tmp_path, path, value):
+    """No value anywhere leads to a traceback, and each error names a line of the file."""
+    document = yaml.safe_load(SHIPPED.read_text())
+    around = document
+    for part in path[:-1]:
+        around = around[part]
+    around[path[-1]] = value
+    file = tmp_path / "any.yaml"
+    file.write_text(yaml.safe_dump(document, allow_unicode=True))
+
+    try:
+        load(file)
+    except FileErrors as error:
+        assert error.errors
+        for one in error.errors:
+            assert one.line is None or 1 <= one.line <= len(file.read_text().splitlines())
