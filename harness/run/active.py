@@ -10,6 +10,9 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from clusters.provider import Access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +22,20 @@ class ActiveRun:
     run_id: str
     run_dir: str  # absolute
     cluster: str  # as given to --cluster
-    kubeconfig: str
-    context: str
+    access: dict[str, Any]  # clusters.provider.Access, as data
     namespace: str
-    ephemeral: bool  # the run brought the cluster up, and takes it down
     pid: int
     pid_started: str  # field 22 of /proc/PID/stat: a pid alone may have been given to another process since
+
+
+def access_to_json(access: Access) -> dict[str, Any]:
+    """An Access as plain data."""
+    return {**asdict(access), "kubeconfig": str(access.kubeconfig), "offers": sorted(access.offers)}
+
+
+def access_from_json(data: dict[str, Any]) -> Access:
+    """The reverse."""
+    return Access(**{**data, "kubeconfig": Path(data["kubeconfig"]), "offers": frozenset(data["offers"])})
 
 
 def state_dir() -> Path:

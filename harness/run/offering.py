@@ -107,8 +107,15 @@ class Offering:
         """No arrival from `stop_ns` on; every request is on disk and the process has ended after this."""
         try:
             done = self._process.stop(stop_ns)
-            known = {key: done.get(key) for key in ("start_ns", "stop_ns", "arrivals")}
-            self._record(LoadState(t_ns=time.monotonic_ns(), state="done", **known))
+            self._record(
+                LoadState(
+                    t_ns=time.monotonic_ns(),
+                    state="done",
+                    start_ns=done.get("start_ns"),
+                    stop_ns=done.get("stop_ns"),
+                    arrivals=done.get("arrivals"),
+                )
+            )
         except InvalidRun as error:
             self._record(LoadState(t_ns=time.monotonic_ns(), state="lost", stop_ns=stop_ns, detail=str(error)))
         finally:

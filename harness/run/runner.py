@@ -24,6 +24,7 @@ from harness.run.abort import AbortWatch
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
 from harness.run.offering import ROLLBACKS_LIMIT_S, Offering, load_config
+from harness.run.picture import write_picture
 from harness.run.progress import Progress
 from harness.run.signals import Signals
 from harness.verdict import Verdict
@@ -159,6 +160,7 @@ class _Run:
         observer = Observer(cluster, workload.namespace, self._recorder.record)
         observer.start()
         picture = Picture.take(cluster, self._spec)
+        write_picture(self._run_dir, picture)
         self._recorder.record(Snapshot(t_ns=time.monotonic_ns(), moment="before", objects=len(picture.objects)))
         try:
             with Journal.open(self._run_dir, cluster, workload.namespace, self._run_id) as journal:
@@ -323,10 +325,8 @@ class _Run:
                 run_id=self._run_id,
                 run_dir=str(self._run_dir),
                 cluster=self._options.cluster,
-                kubeconfig=str(access.kubeconfig),
-                context=access.context,
+                access=active.access_to_json(access),
                 namespace=self._spec.workload.namespace,
-                ephemeral=access.ephemeral,
                 pid=os.getpid(),
                 pid_started=active.process_started(os.getpid()),
             )

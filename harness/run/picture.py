@@ -1,0 +1,28 @@
+"""The picture of the cluster before the run, kept in its folder: whoever recovers a dead run compares with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from harness.undo.snapshot import Snapshot
+
+NAME = "before.json"
+
+
+def write_picture(run_dir: Path, picture: Snapshot) -> None:
+    """On disk after this; written before anything is touched."""
+    with (run_dir / NAME).open("w", encoding="utf-8") as file:
+        json.dump({"namespace": picture.namespace, "objects": picture.objects}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_picture(run_dir: Path) -> Snapshot | None:
+    """None when the run died before it was written (then nothing was touched either)."""
+    path = run_dir / NAME
+    if not path.exists():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    return Snapshot(namespace=data["namespace"], objects=data["objects"])
