@@ -1,4 +1,6 @@
-"""Makes the model `detector` in five versions, and the golden answers of the stable one. Same bytes every time.
+"""Makes the model `detector` in five versions, and the golden answers of the stable one.
+
+The models are the same bytes every time; the answers are the same within a rounding error of the processor's.
 
     python -m clusters.platform.models.make        needs `onnx`, a development dependency; what it makes is committed
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,9 @@ def perceptron(seed: str) -> bytes:
     """An ONNX model: INPUT [-1, 16] -> 64 rectified units -> OUTPUT [-1, 4], weights from `seed`."""
     from onnx import TensorProto, helper, numpy_helper
 
-    inner, outer = (uniform(f"{seed}:weights:{layer}", a * b).reshape(a, b) for layer, (a, b) in enumerate(zip(WIDTHS, WIDTHS[1:], strict=False)))
+    inner, outer = (
+        uniform(f"{seed}:weights:{layer}", a * b).reshape(a, b) for layer, (a, b) in enumerate(pairwise(WIDTHS))
+    )
     tensors = {
         "weights_1": inner / np.float32(4),
         "bias_1": uniform(f"{seed}:bias:1", WIDTHS[1]) / np.float32(4),
@@ -100,7 +105,7 @@ def files() -> dict[Path, bytes]:
         "inputs": [{"name": "INPUT", "datatype": "FP32", "shape": [-1, WIDTHS[0]]}],
         "outputs": [{"name": "OUTPUT", "datatype": "FP32", "shape": [-1, WIDTHS[-1]]}],
     }
-    made = {FOLDER / "config.json": _json(config), GOLDEN: _json(golden(right))}
+    made = {FOLDER / "config.json": _json(config), GOLDEN: _json_lines(golden(right))}
     for version, (model, settings) in versions.items():
         made[FOLDER / version / "model.onnx"] = model
         made[FOLDER / version / "config.json"] = _json({"load_seconds": 0.0, "compute_seconds": 0.0} | settings)
@@ -109,6 +114,13 @@ def files() -> dict[Path, bytes]:
 
 def _json(value: dict[str, Any]) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
+
+
+def _json_lines(value: dict[str, Any]) -> bytes:
+    """JSON with one line for each case, for readable differences."""
+    head = json.dumps({key: item for key, item in value.items() if key != "cases"}, separators=(",", ":"))
+    cases = ",\n".join(json.dumps(case, separators=(",", ":")) for case in value["cases"])
+    return f'{head[:-1]},"cases":[\n{cases}\n]}}\n'.encode()
 
 
 def main() -> None:
