@@ -1,0 +1,138 @@
+"""Requests are handed out on schedule, whether or not earlier answers came: an open loop.
+
+The rules that make the load trustworthy:
+
+- Every arrival due in [start, stop) gives exactly one record, whatever happens.
+- An arrival that no user can take within HANDOVER_LIMIT_NS (100 ms) of its schedule is recorded as `not_sent`: all
+  users were busy, or this process was held up. It is never sent later. So after a stall of any length at most the
+  arrivals of the last 100 ms go out late, each with its lateness on record, and there is no catch-up burst beyond that.
+- Users take turns (the one that waited longest is next): all kept connections, and all pods behind them, are used.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import gevent
+from gevent.hub import Waiter
+
+from loadtests.arrivals import Arrival
+from loadtests.timer import Timer
+
+HANDOVER_LIMIT_NS = 100_000_000
+
+# Users run when the dispatcher waits; one that is behind lets them run after so many arrivals.
+_BURST = 16
+# Reference cycles (of exceptions, mostly) are collected about once a second, in a gap that is long enough.
+_COLLECT_EVERY_NS = 1_000_000_000
+_COLLECT_GAP_NS = 3_000_000
+
+
+class Handover:
+    """Where arrivals wait for users and users for arrivals; one of the two sides is always empty."""
+
+    def __init__(self, start_ns: int, not_sent: Callable[[Arrival], None]) -> None:
+        self._start_ns = start_ns
+        self._not_sent = not_sent
+        self._waiting: deque[Arrival] = deque()
+        self._idle: deque[Waiter] = deque()
+        self._loop = gevent.get_hub().loop
+
+    def give(self, arrival: Arrival) -> None:
+        """The user that waited longest gets the arrival; when none waits, the next that is free in time."""
+        if self._idle:
+            self._loop.run_callback(self._idle.popleft().switch, arrival)
+        else:
+            self._waiting.append(arrival)
+
+    def take(self) -> Arrival:
+        """The next arrival for the calling user; blocks until there is one."""
+        self.expire()
+        if self._waiting:
+            return self._waiting.popleft()
+        waiter = Waiter()
+        self._idle.append(waiter)
+        arrival: Arrival = waiter.get()
+        return arrival
+
+    def expire(self) -> None:
+        """Arrivals that no user took in time are `not_sent` from now on."""
+        limit_ns = time.monotonic_ns() - self._start_ns - HANDOVER_LIMIT_NS
+        while self._waiting and self._waiting[0].offset_ns < limit_ns:
+            self._not_sent(self._waiting.popleft())
+
+    def give_up(self) -> None:
+        """Every arrival that still waits is `not_sent`."""
+        while self._waiting:
+            self._not_sent(self._waiting.popleft())
+
+    @property
+    def waiting(self) -> int:
+        """Arrivals that no user has taken yet."""
+        return len(self._waiting)
+
+
+class Dispatcher:
+    """Walks the schedule. `arrivals` counts those that were due; each went to a user or became `not_sent`."""
+
+    def __init__(
+        self,
+        schedule: Iterator[Arrival],
+        start_ns: int,
+        stop_ns: int,
+        handover: Handover,
+        not_sent: Callable[[Arrival], None],
+    ) -> None:
+        self._schedule = schedule
+        self._handover = handover
+        self._not_sent = not_sent
+        self._timer = Timer()
+        self._collected_ns = 0
+        self._last_ns = start_ns - 1  # scheduled time of the last arrival that was due
+        self.start_ns = start_ns
+        self.stop_ns = stop_ns
+        self.arrivals = 0
+
+    def stop(self, stop_ns: int) -> None:
+        """No arrival scheduled at or after `stop_ns` is sent; what was already handed out moves the stop behind it."""
+        self.stop_ns = max(min(stop_ns, self.stop_ns), self._last_ns + 1)
+        self._timer.wake()
+
+    def run(self) -> None:
+        """Returns when every arrival before the stop has been handed out or is `not_sent`."""
+        with self._timer:
+            since_yield = 0
+            for arrival in self._schedule:
+                due_ns = self.start_ns + arrival.offset_ns
+                if due_ns >= self.stop_ns:
+                    break
+                now = time.monotonic_ns()
+                if due_ns > now or since_yield >= _BURST:
+                    since_yield = 0
+                    self._tidy(now, due_ns - now)
+                    self._wait(due_ns)
+                    if due_ns >= self.stop_ns:
+                        break
+                since_yield += 1
+                self.arrivals += 1
+                self._last_ns = due_ns
+                if time.monotonic_ns() - due_ns > HANDOVER_LIMIT_NS:
+                    self._not_sent(arrival)
+                else:
+                    self._handover.give(arrival)
+
+    def _wait(self, due_ns: int) -> None:
+        if time.monotonic_ns() >= due_ns:
+            gevent.sleep(0)
+        while time.monotonic_ns() < min(due_ns, self.stop_ns):
+            self._timer.wait_until(min(due_ns, self.stop_ns))
+
+    def _tidy(self, now: int, gap_ns: int) -> None:
+        overdue = 5 * _COLLECT_EVERY_NS  # at high rates no gap is long enough: memory must stay bounded all the same
+        since = now - self._collected_ns
+        if since > overdue or (since > _COLLECT_EVERY_NS and gap_ns > _COLLECT_GAP_NS):
+            self._collected_ns = now
+            gc.collect(1)

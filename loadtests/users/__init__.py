@@ -1,0 +1,1 @@
+"""The clients: one file a protocol, all driven by the same Locust user."""

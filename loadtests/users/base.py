@@ -1,0 +1,204 @@
+"""A Locust user that takes arrivals from the schedule, one at a time, and records what became of each."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+import gevent.event
+import gevent.lock
+from locust import User, constant
+from locust.env import Environment
+
+from harness.history import requests
+from loadtests.arrivals import Arrival
+from loadtests.config import LoadConfig
+from loadtests.dispatcher import Handover
+from loadtests.live import Counts
+from loadtests.outcome import Attempt, classify
+from loadtests.recorder import Recorder, Row
+
+
+class Client(Protocol):
+    """Speaks one protocol for one user: over a connection of its own that it keeps, or over a new one."""
+
+    @abstractmethod
+    def infer(self, case: int, kept: bool, attempt: Attempt) -> None:
+        """Sends the golden case and checks the answer; fills in `attempt`. Any exception ends the request as bad."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """The kept connection is in an unknown state after an exception: the next kept request opens another."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """All connections are closed."""
+
+
+class Desk:
+    """What the users of one process share: the schedule's outlet and the books."""
+
+    def __init__(self, config: LoadConfig, recorder: Recorder, client: Callable[[], Client]) -> None:
+        self.config = config
+        self.recorder = recorder
+        self.client = client
+        self.counts = Counts()
+        self.start_ns = 0
+        self.handover: Handover | None = None
+        self.opened = gevent.event.Event()  # set when there is a handover
+        self.connected = 0
+        self.all_connected = gevent.event.Event()
+        self.users = 0
+        self.last_failure: Attempt | None = None  # to connect
+        # A listen queue is short: 400 connections at once would lose SYNs and wait a second for their repetition.
+        self.connecting = gevent.lock.BoundedSemaphore(16)
+
+    def open(self, start_ns: int) -> Handover:
+        """The schedule's zero is known: users may take arrivals from now on."""
+        self.start_ns = start_ns
+        self.handover = Handover(start_ns, self.not_sent)
+        self.opened.set()
+        return self.handover
+
+    def number(self) -> int:
+        """A number for a new user, from 0."""
+        self.users += 1
+        return self.users - 1
+
+    def user_connected(self) -> None:
+        """One more user is ready."""
+        self.connected += 1
+        if self.connected == self.config.users:
+            self.all_connected.set()
+
+    def not_sent(self, arrival: Arrival) -> None:
+        """Nobody took the arrival in time."""
+        self.counts.end(ok=False, sent=False)
+        self.recorder.add(
+            Row(
+                arrival=arrival.number,
+                scheduled_ns=self.start_ns + arrival.offset_ns,
+                sent_ns=None,
+                first_byte_ns=None,
+                end_ns=None,
+                outcome=requests.NOT_SENT,
+                error=None,
+                pod=None,
+                version=None,
+                connection=requests.KEPT if arrival.kept else requests.NEW,
+                local_port=None,
+                attempts=0,
+                user=-1,
+                protocol=self.config.protocol,
+            )
+        )
+
+
+class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
+    """Keeps one connection, opens others when the schedule says so, and never sends on its own account."""
+
+    abstract = True
+    wait_time = constant(0)
+    desk: Desk
+
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.number = self.desk.number()
+        self.client = self.desk.client()
+
+    def on_start(self) -> None:
+        """The kept connection is open, and has carried a request (which is not recorded)."""
+        with self.desk.connecting:
+            self._connect()
+        self.desk.user_connected()
+        self.desk.opened.wait()
+
+    def on_stop(self) -> None:
+        """Every connection is closed."""
+        self.client.close()
+
+    def _connect(self) -> None:
+        """Any answer will do, a wrong one too: whether the platform is well is for the baseline to say."""
+        while True:
+            attempts = [self._send(0, kept=True)]
+            if self.number < 4:  # what is imported or resolved late is the same for all users
+                attempts.append(self._send(0, kept=False))
+            if all(attempt.outcome not in _NO_CONNECTION for attempt in attempts):
+                return
+            self.desk.last_failure = attempts[-1]
+            gevent.sleep(0.05)
+
+    def _send(self, case: int, kept: bool) -> Attempt:
+        attempt = Attempt()
+        deadline = gevent.Timeout(self.desk.config.timeout_ns / 1e9)
+        deadline.start()
+        try:
+            self.client.infer(case, kept, attempt)
+            attempt.outcome = requests.OK
+        except gevent.Timeout as timeout:
+            if timeout is not deadline:
+                raise
+            attempt.outcome, attempt.error = requests.TIMEOUT, "deadline"
+            self.client.drop()
+        except Exception as error:  # noqa: BLE001  whatever a client raises is an outcome; classify() loses none
+            classify(error, attempt)
+            if attempt.outcome not in _CONNECTION_IS_FINE and not attempt.outcome.startswith("http_"):
+                self.client.drop()
+        finally:
+            deadline.close()
+        return attempt
+
+    def serve(self) -> None:
+        """Takes the next arrival, sends it, records it."""
+        desk = self.desk
+        assert desk.handover is not None  # on_start waits for it
+        arrival = desk.handover.take()
+        scheduled_ns = desk.start_ns + arrival.offset_ns
+        wall = time.time()
+        sent_ns = time.monotonic_ns()
+        desk.counts.begin(sent_ns - scheduled_ns)
+        attempt = self._send(arrival.case, arrival.kept)
+        end_ns = time.monotonic_ns()
+        desk.counts.end(ok=attempt.outcome == requests.OK, sent=True)
+        desk.recorder.add(
+            Row(
+                arrival=arrival.number,
+                scheduled_ns=scheduled_ns,
+                sent_ns=sent_ns,
+                first_byte_ns=attempt.first_byte_ns,
+                end_ns=end_ns,
+                outcome=attempt.outcome,
+                error=attempt.error,
+                pod=attempt.pod,
+                version=attempt.version,
+                connection=requests.KEPT if arrival.kept else requests.NEW,
+                local_port=attempt.local_port,
+                attempts=1,
+                user=self.number,
+                protocol=desk.config.protocol,
+            )
+        )
+        self.environment.events.request.fire(
+            request_type=desk.config.protocol,
+            name=desk.config.model,
+            response_time=(end_ns - scheduled_ns) / 1e6,  # as in the history: from the schedule
+            response_length=0,
+            response=None,
+            context={"connection": requests.KEPT if arrival.kept else requests.NEW},
+            exception=None if attempt.outcome == requests.OK else BadRequestError(attempt.outcome),
+            start_time=wall,
+            url=None,
+        )
+
+    tasks = [serve]  # noqa: RUF012  as Locust has it
+
+
+class BadRequestError(Exception):
+    """What Locust's statistics show of a bad request."""
+
+
+_NO_CONNECTION = {requests.TIMEOUT, requests.REFUSED, requests.RESET, requests.UNREACHABLE, requests.ERROR}
+_CONNECTION_IS_FINE = {requests.WRONG_ANSWER}
