@@ -179,7 +179,7 @@ def _load_suite(path: Path) -> list[Item]:
     items: list[Item] = []
     wrong: list[FileError] = []
     for index, given in enumerate(suite.experiments):
-        entry = _Entry(file=given) if isinstance(given, str) else given
+        entry = _Entry.model_validate({"file": given}) if isinstance(given, str) else given
         file = _member(path, entry.file)
         if file is None:
             near = nearest(Path(entry.file).stem, shipped.experiment_files())

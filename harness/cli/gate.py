@@ -29,13 +29,14 @@ def gate(run_dirs: tuple[Path, ...], policy: Path, as_json: bool, junit: Path | 
       bulletproof gate runs/ --policy gate.yaml --junit gate.xml
     """
     from harness import gate as gating
+    from harness.cli import gate_output
 
     decision = gating.decide(run_dirs, gating.load_policy(policy))
     if junit is not None:
-        junit.write_text(gating.junit(decision), encoding="utf-8")
-    gating.write_step_summary(decision)
+        junit.write_text(gate_output.junit(decision), encoding="utf-8")
+    gate_output.write_step_summary(decision)
     if as_json:
-        output.print_json(gating.to_json(decision))
+        output.print_json(gate_output.to_json(decision))
     else:
-        click.echo(gating.text(decision))
+        click.echo(gate_output.text(decision))
     return decision.exit_code
