@@ -99,14 +99,13 @@ class Activities:
 
     def _begin(self, section: str, activity: dict[str, Any]) -> tuple[threading.Thread, dict[str, Any]]:
         from chaoslib.activity import execute_activity
-        from chaoslib.types import Dry
 
         outcome: dict[str, Any] = {"name": activity["name"]}
 
         def target() -> None:
             try:
                 outcome["run"] = execute_activity(
-                    self._chaos, activity, self._configuration, self._secrets, dry=Dry("")
+                    self._chaos, activity, self._configuration, self._secrets, dry=None
                 )
             except Interrupted as error:
                 outcome["interrupted"] = error
