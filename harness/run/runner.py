@@ -21,6 +21,7 @@ from harness.history.records import ClockAnchor, Note, Phase, PhaseStart, Snapsh
 from harness.history.writer import Recorder
 from harness.run import active, environment
 from harness.run.abort import AbortWatch
+from harness.run.log import logged_to
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
 from harness.run.offering import ROLLBACKS_LIMIT_S, Offering, load_config
@@ -59,7 +60,7 @@ def run_experiment(experiment: Experiment, options: RunOptions, progress: Progre
     if any(run_dir.iterdir()):
         raise _not_empty(run_dir)
     copy_into(experiment, run_dir)
-    with Recorder(run_dir) as recorder:
+    with logged_to(run_dir), Recorder(run_dir) as recorder:
         run = _Run(experiment, options, progress, provider, run_id, run_dir, recorder)
         run.go()
     return RunResult(run_dir=run_dir, verdict=judge(run_dir))
