@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Callable
-from typing import Any
 
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
@@ -132,7 +131,7 @@ class Admission:
             found = self._store.find("priorityclasses", name)
             builtin = {"system-cluster-critical": 2000000000, "system-node-critical": 2000001000}
             spec["priority"] = found["value"] if found else builtin.get(name, 0)
-            spec["preemptionPolicy"] = (found or {}).get("preemptionPolicy", "PreemptLowerPriority")
+            spec["preemptionPolicy"] = found["preemptionPolicy"] if found else "PreemptLowerPriority"
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
 

@@ -38,9 +38,7 @@ def canonical(value: Any) -> str:
 def _read(value: Any) -> tuple[Fraction, str]:
     match = _FORM.fullmatch(str(value)) if isinstance(value, str | int | float) else None
     if match is None or isinstance(value, bool):
-        raise ValueError(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        )
+        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
     digits, suffix = match.group(1), match.group(2) or ""
     if suffix in _BINARY:
         return Fraction(digits) * 1024 ** _BINARY[suffix], suffix

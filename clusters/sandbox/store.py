@@ -58,15 +58,21 @@ def thaw(value: Any) -> Any:
 class Stored(dict[str, Any]):
     """An object in the store, with its JSON once somebody asked for it."""
 
-    __slots__ = ("_wire",)
+    __slots__ = ("_item",)
+
+    def item(self) -> bytes:
+        """As JSON without apiVersion and kind, as it stands in the list of a built-in kind; made once."""
+        try:
+            return self._item  # type: ignore[has-type, no-any-return]
+        except AttributeError:
+            bare = {k: v for k, v in self.items() if k not in ("apiVersion", "kind")}
+            self._item = json.dumps(bare, separators=(",", ":")).encode()
+            return self._item
 
     def wire(self) -> bytes:
-        """The object as JSON bytes, made once."""
-        try:
-            return self._wire  # type: ignore[has-type, no-any-return]
-        except AttributeError:
-            self._wire = json.dumps(self, separators=(",", ":")).encode()
-            return self._wire
+        """The whole object as JSON."""
+        head = f'{{"kind":"{self["kind"]}","apiVersion":"{self["apiVersion"]}",'
+        return head.encode() + self.item()[1:]
 
 
 @dataclass(frozen=True, slots=True)

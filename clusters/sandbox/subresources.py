@@ -1,0 +1,91 @@
+"""Scale, binding, and the reviews of one's own rights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from clusters.sandbox.apply import track
+from clusters.sandbox.call import Call, answer
+from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Invalid
+from clusters.sandbox.patch import json_patch, merge
+from clusters.sandbox.store import Object, Store, Stored, now, thaw
+
+
+def scale_of(obj: Stored) -> Object:
+    """The Scale object of a workload."""
+    meta, selector = obj["metadata"], obj["spec"].get("selector") or {}
+    labels = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    status = {"replicas": (obj.get("status") or {}).get("replicas", 0), "selector": ",".join(labels)}
+    scale: Object = {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {k: meta[k] for k in kept}}
+    return scale | {"spec": {"replicas": obj["spec"].get("replicas", 0)}, "status": status}
+
+
+async def scale(call: Call, store: Store) -> web.Response:
+    """Reads or sets the wished number of replicas."""
+    obj = store.get(call.kind.key, call.name or "", call.namespace)
+    if call.request.method == "GET":
+        return answer(scale_of(obj))
+    body = await call.body()
+    wish = body
+    if call.request.method == "PATCH":
+        present = scale_of(obj)
+        wish = json_patch(present, body) if isinstance(body, list) else merge(present, body)
+    if not isinstance(wish, dict):
+        raise BadRequest("the body is no Scale")
+    revision = (wish.get("metadata") or {}).get("resourceVersion")
+    if revision and revision != obj["metadata"]["resourceVersion"]:
+        raise Conflict(call.kind.qualified, call.name or "")
+    replicas = (wish.get("spec") or {}).get("replicas", 0)
+    if not isinstance(replicas, int) or replicas < 0:
+        said = f"Invalid value: {replicas}: must be greater than or equal to 0"
+        raise Invalid("Scale", "autoscaling", call.name or "", [("spec.replicas", "FieldValueInvalid", said)])
+    changed = thaw(obj)
+    changed["spec"]["replicas"] = replicas
+    track(call.kind, obj, changed, call.manager, "scale")
+    return answer(scale_of(store.update(call.kind.key, changed, dry_run=call.dry_run)))
+
+
+async def bind(call: Call, store: Store) -> web.Response:
+    """Puts a pod on a node, once."""
+    body = await call.body()
+    target = (body.get("target") or {}).get("name") if isinstance(body, dict) else None
+    if not target:
+        raise Invalid("Binding", "", call.name or "", [("target.name", "FieldValueRequired", "Required value")])
+
+    def put(pod: Object) -> None:
+        if pod["spec"].get("nodeName"):
+            why = f'pod {pod["metadata"]["name"]} is already assigned to node "{pod["spec"]["nodeName"]}"'
+            raise Conflict("pods/binding", pod["metadata"]["name"], why)
+        pod["spec"]["nodeName"] = target
+
+    def say(pod: Object) -> None:
+        conditions = [c for c in pod["status"].get("conditions") or () if c["type"] != "PodScheduled"]
+        scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now()}
+        pod["status"]["conditions"] = [*conditions, scheduled]
+
+    if not call.dry_run:
+        store.mutate("pods", call.name or "", call.namespace, put)
+        store.mutate("pods", call.name or "", call.namespace, say, status=True)
+    return answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
+
+
+def review(kind: str, group: str, body: Any, user: str) -> web.Response:
+    """What the caller may do: everything, being the only user there is."""
+    if not isinstance(body, dict):
+        raise BadRequest("the body is no review")
+    result: Object = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": {}}
+    if kind == "SelfSubjectReview":
+        told = {"username": user, "groups": ["system:masters", "system:authenticated"]}
+        return answer(result | {"status": {"userInfo": told}}, 201)
+    result["spec"] = body.get("spec") or {}
+    if kind == "SelfSubjectAccessReview":
+        return answer(result | {"status": {"allowed": True}}, 201)
+    if kind == "SelfSubjectRulesReview":
+        rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+        paths = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
+        status = {"resourceRules": rules, "nonResourceRules": paths, "incomplete": False}
+        return answer(result | {"status": status}, 201)
+    raise ApiError(404, "NotFound", "the server could not find the requested resource")

@@ -1,0 +1,304 @@
+"""Get, list, create, update, patch, delete: what each verb does to the store, and what it answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from clusters.sandbox import tables, validation
+from clusters.sandbox.apply import apply, track
+from clusters.sandbox.call import Call, answer
+from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
+from clusters.sandbox.patch import json_patch, merge, strategic
+from clusters.sandbox.schema import Decoder, type_of
+from clusters.sandbox.selectors import field_matcher, label_matcher
+from clusters.sandbox.store import Object, Store, Stored, thaw
+
+_PATCHES = ("json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
+_RETURNED = {"pods", "services", "namespaces", "serviceaccounts", "resourcequotas"}  # what a delete answers with
+_MUST_NAME_REVISION = {"leases", "poddisruptionbudgets"}
+_SNAPSHOTS, _SNAPSHOT_AGE_S = 64, 300.0
+_SYSTEM = ("uid", "creationTimestamp", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+
+
+def selected(call: Call) -> Callable[[Stored], bool] | None:
+    """The request's label and field selectors as one test; None when there are none."""
+    labels = label_matcher(call.option("labelSelector"))
+    by_field = field_matcher(call.option("fieldSelector"), call.kind.plural)
+    if labels is None and by_field is None:
+        return None
+
+    def matches(obj: Stored) -> bool:
+        if labels is not None and not labels(obj["metadata"].get("labels") or {}):
+            return False
+        return by_field is None or by_field(obj)
+
+    return matches
+
+
+def wants_table(call: Call) -> bool:
+    """Whether the client asked for a Table, as `kubectl get` does."""
+    return "as=Table" in call.request.headers.get("Accept", "")
+
+
+Objects = list[Stored]
+
+
+class Verbs:
+    """The verbs on resources, over one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._snapshots: OrderedDict[str, tuple[float, int, list[Stored]]] = OrderedDict()
+
+    def get(self, call: Call) -> web.Response:
+        """One object."""
+        obj = self._found(call)
+        if wants_table(call):
+            meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
+            return answer(tables.table(call.kind, [obj], meta, whole=call.option("includeObject") == "Object"))
+        return answer(obj.wire())
+
+    def _found(self, call: Call) -> Stored:
+        return self._store.get(call.kind.key, call.name or "", call.namespace)
+
+    def list(self, call: Call) -> web.Response:
+        """Objects in the order of their names, in pages of `limit` that show one moment."""
+        matches, limit = selected(call), int(call.option("limit") or 0)
+        revision = self._store.revision
+        rest, token = 0, call.option("continue")
+        if token:
+            revision, found = self._resume(token)
+        else:
+            found = self._store.list(call.kind.key, call.namespace)
+            if matches is not None:
+                found = [obj for obj in found if matches(obj)]
+            found.sort(key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
+        meta: Object = {"resourceVersion": str(revision)}
+        if limit and len(found) > limit:
+            rest = len(found) - limit
+            meta["continue"] = self._keep(revision, found[limit:])
+            if matches is None:
+                meta["remainingItemCount"] = rest
+            found = found[:limit]
+        if wants_table(call):
+            return answer(tables.table(call.kind, found, meta, whole=call.option("includeObject") == "Object"))
+        items = b",".join(obj.wire() if call.kind.custom else obj.item() for obj in found)
+        api = f"{call.kind.group}/{call.version}" if call.kind.group else call.version
+        head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
+        return answer(head.encode() + items + b"]}")
+
+    def _keep(self, revision: int, rest: Objects) -> str:
+        token = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()
+        self._snapshots[token] = (time.monotonic(), revision, rest)
+        while len(self._snapshots) > _SNAPSHOTS:
+            self._snapshots.popitem(last=False)
+        return token
+
+    def _resume(self, token: str) -> tuple[int, Objects]:
+        at, revision, rest = self._snapshots.get(token, (-_SNAPSHOT_AGE_S, 0, []))
+        if time.monotonic() - at > _SNAPSHOT_AGE_S:
+            raise Expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new "
+                "list without the continue parameter."
+            )
+        return revision, rest
+
+    async def create(self, call: Call) -> web.Response:
+        """A new object from the body."""
+        obj = self._decode(call, await call.body())
+        return answer(self._create(call, obj).wire(), 201, call.warnings)
+
+    def _create(self, call: Call, obj: Object) -> Stored:
+        meta, kind = obj["metadata"], call.kind
+        if meta.get("resourceVersion"):
+            raise BadRequest("resourceVersion should not be set on objects to be created")
+        for field in _SYSTEM:
+            meta.pop(field, None)
+        if kind.has_status and kind.key != "nodes":
+            obj.pop("status", None)
+        self._check_namespace(call)
+        if not meta.get("name") and not meta.get("generateName"):
+            what = "metadata.name"
+            causes = [(what, "FieldValueRequired", "Required value: name or generateName is required")]
+            raise Invalid(kind.kind, kind.group, "", causes)
+        validation.check(kind, obj, None)
+        if "managedFields" not in meta or not meta["managedFields"]:
+            track(kind, None, obj, call.manager)
+        return self._store.create(kind.key, obj, call.namespace, dry_run=call.dry_run)
+
+    def _check_namespace(self, call: Call) -> None:
+        if not call.kind.namespaced:
+            return
+        name = call.namespace or "default"
+        space = self._store.find("namespaces", name)
+        if space is None:
+            raise NotFound("namespaces", name)
+        if "deletionTimestamp" in space["metadata"]:
+            why = f"unable to create new content in namespace {name} because it is being terminated"
+            cause = {"reason": "NamespaceTerminating", "message": f"namespace {name} is being terminated"}
+            message = f"{call.kind.qualified} is forbidden: {why}"
+            raise ApiError(403, "Forbidden", message, {"causes": [cause | {"field": "metadata.namespace"}]})
+
+    def _decode(self, call: Call, body: Any) -> Object:
+        """The body as an object of the call's kind, checked against its type, its place and its name."""
+        kind = call.kind
+        if not isinstance(body, dict):
+            raise BadRequest("couldn't get version/kind; json parse error: the body is not an object")
+        api = f"{kind.group}/{call.version}" if kind.group else call.version
+        if body.get("kind", kind.kind) != kind.kind or body.get("apiVersion", api) != api:
+            given = f"{body.get('kind')} in version {body.get('apiVersion')!r}"
+            raise BadRequest(f"{given} cannot be handled as a {kind.kind}: it does not match {api}, Kind={kind.kind}")
+        decoder, type_name = Decoder(kind.kind, call.version), type_of(kind, call.version)
+        obj = decoder.decode(body, type_name or "")
+        obj["metadata"] = (
+            decoder.decode(body.get("metadata") or {}, "ObjectMeta") if kind.custom else obj.get("metadata", {})
+        )
+        if call.option("fieldValidation") == "Strict":
+            decoder.refuse_unknown()
+        elif call.option("fieldValidation") != "Ignore":
+            call.warnings += [f'unknown field "{path}"' for path in decoder.unknown]
+        obj |= {"apiVersion": kind.api_version, "kind": kind.kind}
+        meta = obj["metadata"]
+        if kind.namespaced:
+            if meta.get("namespace", call.namespace) != call.namespace:
+                said = "the namespace of the provided object does not match the namespace sent on the request"
+                raise BadRequest(said)
+            meta["namespace"] = call.namespace
+        else:
+            meta.pop("namespace", None)
+        if call.name and meta.setdefault("name", call.name) != call.name:
+            said = f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
+            raise BadRequest(said)
+        return obj
+
+    async def update(self, call: Call) -> web.Response:
+        """Replaces an object, or its status."""
+        obj = self._decode(call, await call.body())
+        if call.kind.key == "leases" and self._store.find("leases", call.name or "", call.namespace) is None:
+            return answer(self._create(call, obj).wire(), 201, call.warnings)
+        return answer(self._update(call, obj).wire(), 200, call.warnings)
+
+    def _update(self, call: Call, obj: Object, *, tracked: bool = False) -> Stored:
+        kind, old, meta = call.kind, self._found(call), obj["metadata"]
+        status = call.subresource == "status"
+        if not meta.get("resourceVersion") and (kind.key in _MUST_NAME_REVISION or kind.custom):
+            said = "Invalid value: 0x0: must be specified for an update"
+            raise Invalid(
+                kind.kind, kind.group, meta["name"], [("metadata.resourceVersion", "FieldValueInvalid", said)]
+            )
+        if meta.get("resourceVersion") not in (None, "", old["metadata"]["resourceVersion"]):
+            raise Conflict(kind.qualified, meta["name"])
+        if call.subresource == "finalize":
+            merged = thaw(old)
+            merged["spec"]["finalizers"] = (obj.get("spec") or {}).get("finalizers", [])
+            return self._store.update(kind.key, merged, dry_run=call.dry_run)
+        if not status:
+            validation.check(kind, obj, old)
+        if not tracked:
+            track(kind, old, obj, call.manager, "status" if status else "")
+        return self._store.update(kind.key, obj, status=status, dry_run=call.dry_run)
+
+    async def patch(self, call: Call) -> web.Response:
+        """Changes an object by one of the four patch types; server-side apply may create it."""
+        content = call.request.content_type.removeprefix("application/")
+        if content not in _PATCHES or (call.kind.custom and content == "strategic-merge-patch+json"):
+            accepted = ", ".join(f"application/{p}" for p in _PATCHES)
+            said = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+            raise ApiError(415, "UnsupportedMediaType", said)
+        body = await call.body()
+        if content == "apply-patch+yaml":
+            return self._apply(call, body)
+        old = self._found(call)
+        if content == "json-patch+json":
+            changed = json_patch(thaw(old), body)
+        elif not isinstance(body, dict):
+            raise BadRequest("json: cannot unmarshal array into Go value of type map[string]interface {}")
+        elif content == "merge-patch+json":
+            changed = merge(thaw(old), body)
+        else:
+            changed = strategic(thaw(old), body, type_of(call.kind))
+        if not isinstance(changed, dict):
+            raise BadRequest("the patched object is no object")
+        return answer(self._update(call, self._decode(call, changed)).wire(), 200, call.warnings)
+
+    def _apply(self, call: Call, body: Any) -> web.Response:
+        if not call.option("fieldManager"):
+            raise BadRequest(
+                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+            )
+        wish = self._decode(call, body)
+        if wish["metadata"].get("managedFields"):
+            raise BadRequest("metadata.managedFields must be nil")
+        old = self._store.find(call.kind.key, call.name or "", call.namespace)
+        if old is None:
+            bare = {"metadata": {k: v for k, v in wish["metadata"].items() if k in ("name", "namespace")}}
+            fresh = apply(call.kind, bare | {k: wish[k] for k in ("apiVersion", "kind")}, wish, call.manager, False)
+            return answer(self._create(call, fresh).wire(), 201, call.warnings)
+        if (
+            wish["metadata"].get("resourceVersion", old["metadata"]["resourceVersion"])
+            != old["metadata"]["resourceVersion"]
+        ):
+            raise Conflict(call.kind.qualified, call.name or "")
+        changed = apply(call.kind, old, wish, call.manager, call.flag("force"))
+        return answer(self._update(call, changed, tracked=True).wire(), 200, call.warnings)
+
+    async def delete(self, call: Call) -> web.Response:
+        """Deletes one object as the DeleteOptions say."""
+        options = await self._delete_options(call)
+        kind, name = call.kind, call.name or ""
+        obj = self._store.delete(kind.key, name, call.namespace, **options)
+        kept = self._store.find(kind.key, name, call.namespace) is not None
+        if kept or kind.key in _RETURNED:
+            return answer(obj.wire())
+        details = {"name": name} | ({"group": kind.group} if kind.group else {})
+        details |= {"kind": kind.plural, "uid": obj["metadata"]["uid"]}
+        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        return answer(status)
+
+    async def delete_collection(self, call: Call) -> web.Response:
+        """Deletes everything that the selectors mean."""
+        if call.kind.key == "namespaces":
+            raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        options, matches = await self._delete_options(call), selected(call)
+        found = [o for o in self._store.list(call.kind.key, call.namespace) if matches is None or matches(o)]
+        for obj in found:
+            meta = obj["metadata"]
+            self._store.delete(call.kind.key, meta["name"], meta.get("namespace"), **options)
+        items = b",".join(obj.item() for obj in found)
+        api = call.kind.api_version
+        meta = {"resourceVersion": str(self._store.revision)}
+        head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
+        return answer(head.encode() + items + b"]}")
+
+    async def _delete_options(self, call: Call) -> dict[str, Any]:
+        return delete_options(await call.body(required=False), call)
+
+
+def delete_options(body: Any, call: Call) -> dict[str, Any]:
+    """DeleteOptions from the body, or where it says nothing from the query, as arguments of Store.delete."""
+    body = body if isinstance(body, dict) else {}
+    grace: Any = body.get("gracePeriodSeconds", call.option("gracePeriodSeconds") or None)
+    policy = body.get("propagationPolicy") or call.option("propagationPolicy")
+    orphan = body.get("orphanDependents")
+    if not policy:
+        policy = "Orphan" if orphan is True or call.flag("orphanDependents") else "Background"
+    if policy not in ("Background", "Foreground", "Orphan"):
+        supported = 'supported values: "Background", "Foreground", "Orphan"'
+        said = f'Unsupported value: "{policy}": {supported}'
+        raise Invalid("DeleteOptions", "meta.k8s.io", "", [("propagationPolicy", "FieldValueNotSupported", said)])
+    preconditions = body.get("preconditions") or {}
+    return {
+        "grace": None if grace is None else int(grace),
+        "uid": preconditions.get("uid"),
+        "revision": preconditions.get("resourceVersion"),
+        "propagation": policy,
+        "dry_run": call.dry_run or "All" in (body.get("dryRun") or ()),
+    }
