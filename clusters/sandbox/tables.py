@@ -16,7 +16,7 @@ def table(kind: Kind, objects: Sequence[Mapping[str, Any]], meta: dict[str, Any]
     columns, row = _KINDS.get(kind.key) or _plain(kind)
     definitions = []
     for column in columns:
-        name, _, wide = column.partition("*")
+        name, wide, _ = column.partition("*")
         form = "name" if name == "Name" else ""
         definition = {"name": name, "type": "string", "format": form, "description": "", "priority": 1 if wide else 0}
         definitions.append(definition)
