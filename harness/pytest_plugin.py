@@ -1,1 +1,176 @@
-"""Experiments as pytest tests."""
+"""`pytest experiments/ --cluster sandbox`: each experiment file is a test, a check that does not hold is its assertion.
+
+Without --cluster nothing is collected: a test run that strikes a cluster because a YAML file lies around would be a
+surprise of the worst kind. Files without a block named bulletproof, and suites, are left alone. One sandbox serves the
+whole session; run folders are kept under --bulletproof-out (by default runs/).
+
+Imported by pytest in every project where Bulletproof is installed: what is heavy is imported when an experiment runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from harness.experiment.model import Experiment
+    from harness.verdict import CheckResult, Verdict
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the plugin."""
+    group = parser.getgroup("bulletproof", "Bulletproof: run experiment files as tests")
+    group.addoption(
+        "--cluster",
+        metavar="CLUSTER",
+        help="Run experiment files on this cluster: sandbox, sandbox:NAME or context:NAME.",
+    )
+    group.addoption("--platform", metavar="NAME", help="Overlay of the reference platform to deploy.")
+    group.addoption("--bulletproof-out", metavar="DIR", help="Folder for the run folders. Default: runs.")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """An experiment file is collected when a cluster was named."""
+    if parent.config.getoption("--cluster") is None or file_path.suffix not in _SUFFIXES:
+        return None
+    if not _is_experiment(file_path):
+        return None
+    return ExperimentFile.from_parent(parent, path=file_path)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The session's sandbox ends with it."""
+    stack: ExitStack | None = config.stash.get(_STACK, None)
+    if stack is not None:
+        stack.close()
+
+
+class ExperimentFile(pytest.File):
+    """One file, one test."""
+
+    def collect(self) -> Iterator[ExperimentItem]:
+        """The experiment of the file. Raises pytest.Collector.CollectError with every error of the file."""
+        from harness.errors import UsageError
+        from harness.experiment.loader import load
+
+        try:
+            experiment = load(self.path)
+        except UsageError as error:
+            raise self.CollectError(str(error)) from None
+        yield ExperimentItem.from_parent(self, name=self.path.stem, experiment=experiment)
+
+
+class ExperimentItem(pytest.Item):
+    """One experiment: runs, and fails unless its verdict is PASSED."""
+
+    def __init__(self, *, experiment: Experiment, **others: Any) -> None:
+        super().__init__(**others)
+        self.experiment = experiment
+        for tag in experiment.tags:
+            self.keywords[tag] = True  # pytest -k nightly
+
+    def runtest(self) -> None:
+        """Run the experiment. Raises BrokenPromise; a SKIPPED run skips the test."""
+        import sys
+
+        from harness.cli.output import write_reports
+        from harness.run.progress import PlainLines
+        from harness.run.runner import RunOptions, run_experiment
+        from harness.verdict import VerdictName
+
+        out = self.config.getoption("--bulletproof-out")
+        options = RunOptions(
+            cluster=_cluster_of(self.config),
+            platform=self.config.getoption("--platform"),
+            out=self._folder(Path(out)) if out else None,
+            command=f"pytest {self.nodeid}",
+        )
+        result = run_experiment(self.experiment, options, PlainLines(sys.stderr))
+        write_reports(result.run_dir, result.verdict)
+        self.add_report_section("call", "bulletproof", f"run folder: {result.run_dir}")
+        if result.verdict.verdict is VerdictName.SKIPPED:
+            pytest.skip(result.verdict.why)
+        if result.verdict.verdict is not VerdictName.PASSED:
+            raise BrokenPromiseError(result.verdict, result.run_dir)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The verdict and the checks that did not hold, instead of a traceback through the harness."""
+        if isinstance(excinfo.value, BrokenPromiseError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """What stands in the list of tests: the promise."""
+        return self.path, None, self.experiment.title
+
+    def _folder(self, out: Path) -> Path:
+        from harness.run.environment import new_run_id
+
+        return out / new_run_id(self.experiment)
+
+
+class BrokenPromiseError(AssertionError):
+    """The verdict is not PASSED. Its text is what a person reads in the test report."""
+
+    def __init__(self, verdict: Verdict, run_dir: Path) -> None:
+        self.verdict = verdict
+        self.run_dir = run_dir
+        super().__init__(describe(verdict, run_dir))
+
+
+def describe(verdict: Verdict, run_dir: Path) -> str:
+    """The promise, the verdict, each check that did not hold with expected and seen, and where the report is."""
+    from harness.verdict import VerdictName
+
+    lines = [verdict.title, f"{verdict.verdict.value}: {verdict.why}", ""]
+    for check in verdict.checks:
+        if check.verdict is not VerdictName.PASSED:
+            lines += _check_lines(check)
+    return "\n".join([*lines, f"report: {run_dir / 'report.html'}", f"again:  bulletproof judge {run_dir}"])
+
+
+def _check_lines(check: CheckResult) -> list[str]:
+    lines = [f"{check.verdict.value} {check.name}", f"  expected: {check.expected}", f"  seen:     {check.seen}"]
+    lines += [f"  why:      {check.why}"] if check.why and check.why != check.seen else []
+    return [*lines, *([f"  hint:     {check.hint}"] if check.hint else []), ""]
+
+
+def _is_experiment(path: Path) -> bool:
+    """Whether a YAML file has a block named bulletproof. What is no YAML is not ours to complain about."""
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "bulletproof" not in text:
+            return False
+        document = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    blocks = document.get("extensions") if isinstance(document, dict) else None
+    return isinstance(blocks, list) and any(
+        isinstance(block, dict) and block.get("name") == "bulletproof" for block in blocks
+    )
+
+
+_STACK: pytest.StashKey[Any] = pytest.StashKey()
+_CLUSTER: pytest.StashKey[str] = pytest.StashKey()
+
+
+def _cluster_of(config: pytest.Config) -> str:
+    """The cluster of the session: brought up at the first experiment, for all of them."""
+    from contextlib import ExitStack
+
+    from harness.suite import shared_cluster
+
+    if _CLUSTER not in config.stash:
+        stack = ExitStack()
+        config.stash[_STACK] = stack
+        config.stash[_CLUSTER] = stack.enter_context(shared_cluster(str(config.getoption("--cluster"))))
+    return config.stash[_CLUSTER]

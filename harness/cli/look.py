@@ -77,12 +77,13 @@ def plan(name: str, cluster: str, platform: str | None, as_json: bool) -> int:
       bulletproof plan gpu-pod-kill
       bulletproof plan my/drain.yaml --cluster context:staging
     """
-    from harness import plan as planning
     from harness.experiment import loader, shipped
 
     check_cluster(cluster)
     check_platform(platform)
     experiment = loader.load(shipped.find(name))
+    from harness import plan as planning
+
     planned = planning.look(experiment, cluster, platform)
     if as_json:
         output.print_json(planned.to_json())
@@ -103,9 +104,10 @@ def judge(run_dir: Path, as_json: bool) -> int:
     Example:
       bulletproof judge runs/20261121-101112-gpu-pod-kill-3f2a
     """
+    _recorded(run_dir)
     from harness.judge import judge as judge_run
 
-    verdict = judge_run(_recorded(run_dir))
+    verdict = judge_run(run_dir)
     if as_json:
         output.print_json(output.verdict_json(verdict, run_dir))
     else:
@@ -125,9 +127,10 @@ def report(run_dir: Path, as_json: bool) -> int:
     Example:
       bulletproof report runs/20261121-101112-gpu-pod-kill-3f2a
     """
+    _recorded(run_dir)
     from harness.judge import judge as judge_run
 
-    verdict = judge_run(_recorded(run_dir))
+    verdict = judge_run(run_dir)
     written = output.rewrite_reports(run_dir, verdict)
     if as_json:
         output.print_json({kind: str(path) for kind, path in written.items()})
@@ -217,9 +220,8 @@ def _print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
             click.echo(f"{'':<{width}}  {row['name']}{kind}")
 
 
-def _recorded(run_dir: Path) -> Path:
+def _recorded(run_dir: Path) -> None:
     if not (run_dir / "run.json").is_file():
         raise UsageError(
             f"{run_dir} is no run's folder: it has no run.json.", hint="Name the folder that `bulletproof run` wrote."
         )
-    return run_dir
