@@ -62,6 +62,7 @@ class Target:
     name: str
     namespace: str | None = None
     detail: str = ""  # e.g. "on node gpu-1, ready"
+    undo: str = ""  # what puts it back, for people: "uncordon node gpu-1"
 
 
 def check(experiment: Experiment, cluster: Reads, access: Access, targets: Sequence[Target]) -> None:
@@ -186,7 +187,7 @@ def foreign_actions(experiment: Experiment) -> Iterator[tuple[Refusal | None, st
         provider = activity["provider"]
         if activity["type"] != "action" or provider["type"] != "python" or provider["module"] == "harness.faults":
             continue
-        arguments = provider.get("arguments") or {}
+        arguments = arguments_of(activity, experiment)
         namespace = arguments.get("ns", arguments.get("namespace"))
         refusal = None
         if namespace is None and _takes_namespace(provider["module"], provider["func"]):
@@ -202,6 +203,18 @@ def foreign_actions(experiment: Experiment) -> Iterator[tuple[Refusal | None, st
                 hint="Give it a number: qty.",
             )
         yield refusal, namespace
+
+
+def arguments_of(activity: dict[str, Any], experiment: Experiment) -> dict[str, Any]:
+    """The activity's arguments with ${name} replaced from the configuration; secrets stay names, as plans are shown."""
+    from chaoslib import substitute
+    from chaoslib.configuration import load_configuration
+
+    arguments = activity["provider"].get("arguments") or {}
+    if not isinstance(arguments, dict):
+        return {}
+    filled = substitute(arguments, load_configuration(experiment.chaos.get("configuration") or {}), {})
+    return dict(filled or {})
 
 
 def is_ready(pod: dict[str, Any]) -> bool:

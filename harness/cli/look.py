@@ -201,10 +201,9 @@ def list_checks(as_json: bool) -> int:
     Example:
       bulletproof list checks
     """
-    from harness.checks import catalogue
+    from harness.cli.checks import catalogue
 
-    rows = [{"name": check.name, "kind": check.kind.value, "title": check.says} for check in catalogue()]
-    _print_rows(rows, as_json)
+    _print_rows(catalogue(), as_json)
     return EXIT_PASSED
 
 
