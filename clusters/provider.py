@@ -100,7 +100,10 @@ def provider_for(cluster: str) -> Provider:
 def platforms() -> list[str]:
     """The overlays of the reference platform: `healthy`, then the planted defects by name."""
     defects = Path(__file__).parent / "platform" / "defects"
-    return ["healthy", *sorted(folder.name for folder in defects.iterdir() if (folder / "kustomization.yaml").is_file())]
+    return [
+        "healthy",
+        *sorted(folder.name for folder in defects.iterdir() if (folder / "kustomization.yaml").is_file()),
+    ]
 
 
 def overlay(platform: str) -> Path:

@@ -1,0 +1,146 @@
+"""The reference platform gets on a cluster: objects applied, stale ones removed, and every pod serving."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from clusters.api import Api, ApiRefused, ApiUnreachable, Object
+from clusters.provider import PLATFORM_LABEL, ClusterError, Progress
+
+WAIT_S = 120.0
+POLL_S = 0.1
+# Nothing else than the platform's own kinds is ever removed.
+_PRUNED = (
+    ("/apis/policy/v1", "poddisruptionbudgets"),
+    ("/apis/apps/v1", "deployments"),
+    ("/api/v1", "services"),
+    ("/api/v1", "configmaps"),
+)
+# What others refer to comes first.
+_ORDER = ("Namespace", "CustomResourceDefinition", "PriorityClass", "ConfigMap", "Secret", "Service")
+
+
+def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float = WAIT_S) -> None:
+    """The cluster has these objects and no others that an earlier platform left; every Deployment's pods serve.
+
+    Raises ClusterError that says which pod is not ready and why.
+    """
+    for obj in sorted(objects, key=_rank):
+        obj["metadata"].setdefault("labels", {})[PLATFORM_LABEL] = "reference"
+        api.apply(obj)
+    _prune(api, objects)
+    progress(f"applied {len(objects)} objects")
+    deadline = time.monotonic() + wait_s
+    for obj in objects:
+        if obj["kind"] == "Deployment":
+            wait_for_rollout(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
+            wait_for_answers(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
+
+
+def _rank(obj: Object) -> int:
+    return _ORDER.index(obj["kind"]) if obj["kind"] in _ORDER else len(_ORDER)
+
+
+def _prune(api: Api, objects: list[Object]) -> None:
+    kept = {(obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]) for obj in objects}
+    for namespace in {obj["metadata"]["namespace"] for obj in objects if "namespace" in obj["metadata"]}:
+        for prefix, plural in _PRUNED:
+            for obj in api.items(f"{prefix}/namespaces/{namespace}/{plural}", f"{PLATFORM_LABEL}=reference"):
+                kind = {"poddisruptionbudgets": "PodDisruptionBudget", "configmaps": "ConfigMap"}.get(
+                    plural, plural[:-1].capitalize()
+                )
+                if (kind, namespace, obj["metadata"]["name"]) not in kept:
+                    api.request("DELETE", f"{prefix}/namespaces/{namespace}/{plural}/{obj['metadata']['name']}")
+
+
+def wait_for_rollout(api: Api, namespace: str, name: str, progress: Progress, deadline: float) -> None:
+    """Every replica is of the newest template and Ready, and no other one is left."""
+    told = ""
+    while True:
+        deployment = api.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+        wanted = deployment["spec"].get("replicas", 1)
+        status = deployment.get("status") or {}
+        ready = status.get("readyReplicas", 0)
+        fresh = (
+            status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+            and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
+        )
+        if f"{name}: {ready} of {wanted} pods ready" != told:
+            told = f"{name}: {ready} of {wanted} pods ready"
+            progress(told)
+        if fresh and ready == wanted:
+            return
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{told}, in time.\n{_why(api, namespace, deployment)}", hint=_hint(api, namespace))
+        time.sleep(POLL_S)
+
+
+def wait_for_answers(api: Api, namespace: str, name: str, progress: Progress, deadline: float) -> None:
+    """Every pod says itself that it is ready: a platform without readiness probes is Ready before it serves."""
+    deployment = api.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
+    told = False
+    for pod in _pods(api, namespace, deployment):
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}:8000/proxy/v2/health/ready"
+        while True:
+            try:
+                api.raw("GET", path)
+                break
+            except (ApiRefused, ApiUnreachable) as error:
+                if isinstance(error, ApiRefused) and error.code in (401, 403):
+                    return  # without the right to pods/proxy the probes' word must do
+                if time.monotonic() > deadline:
+                    raise ClusterError(
+                        f"{pod['metadata']['name']} is Ready to Kubernetes and does not serve: {error.message}"
+                    ) from error
+                if not told:
+                    progress(f"{name}: waiting until its pods serve")
+                    told = True
+                time.sleep(POLL_S)
+
+
+def _pods(api: Api, namespace: str, deployment: Object) -> list[Object]:
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    pods = api.items(f"/api/v1/namespaces/{namespace}/pods", selector)
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+
+
+def _why(api: Api, namespace: str, deployment: Object) -> str:
+    """A line for each pod that is not ready, with the last warning about it."""
+    lines = []
+    for pod in _pods(api, namespace, deployment):
+        conditions = {each["type"]: each for each in pod["status"].get("conditions") or ()}
+        if conditions.get("Ready", {}).get("status") == "True":
+            continue
+        lines.append(f"  {pod['metadata']['name']}: {pod_state(pod)}")
+    events = api.items(f"/api/v1/namespaces/{namespace}/events")
+    warnings = [each for each in events if each.get("type") == "Warning"]
+    lines += [f"  {each['involvedObject'].get('name')}: {each.get('message')}" for each in warnings[-3:]]
+    return "\n".join(lines)
+
+
+def pod_state(pod: dict[str, Any]) -> str:
+    """Why a pod is not Ready, in one line."""
+    for status in pod["status"].get("containerStatuses") or ():
+        state = status.get("state") or {}
+        if waiting := state.get("waiting"):
+            return f"{waiting.get('reason')}: {waiting.get('message', '')}".rstrip(": ")
+        if ended := state.get("terminated"):
+            return f"ended with exit code {ended.get('exitCode')}"
+        if "running" in state and not status.get("ready"):
+            return f"running, not ready, {status.get('restartCount', 0)} restarts"
+    for condition in pod["status"].get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] != "True":
+            return f"not scheduled: {condition.get('message', '')}"
+    return str(pod["status"].get("phase", "unknown"))
+
+
+def _hint(api: Api, namespace: str) -> str:
+    pods = api.items(f"/api/v1/namespaces/{namespace}/pods")
+    if any("ImagePull" in pod_state(pod) for pod in pods):
+        return (
+            "The images must be on the nodes already (imagePullPolicy is IfNotPresent). "
+            "Build them from clusters/platform/Containerfile and load them, or push them to your registry."
+        )
+    return f"kubectl --namespace {namespace} describe pods"

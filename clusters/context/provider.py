@@ -1,0 +1,93 @@
+"""A cluster that is there: found by its context, judged by what it lets us do, never started and never ended by us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from clusters.api import Api
+from clusters.provider import Access, ClusterError, Progress, overlay
+
+
+class ContextProvider:
+    """`context:NAME` of the kubeconfig files that kubectl would read."""
+
+    def __init__(self, context: str) -> None:
+        self.name = f"context:{context}"
+        self._context = context
+
+    def up(self) -> Access:
+        """The cluster answers; raises ClusterError when it does not, or the context is not there."""
+        from clusters.context.offers import offers
+
+        kubeconfig = self._kubeconfig()
+        api = Api.connect(kubeconfig, self._context)
+        api.request("GET", "/version")
+        return Access(
+            name=self.name,
+            provider="context",
+            kubeconfig=kubeconfig,
+            context=self._context,
+            offers=offers(api),
+            ephemeral=False,
+        )
+
+    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
+        """The reference platform serves. Its images must be on the nodes already or be pullable."""
+        from clusters import apply, kustomize
+
+        api = Api.connect(access.kubeconfig, access.context)
+        objects = kustomize.build(overlay(platform))
+        for obj in objects:
+            if obj["kind"] == "Service":
+                # Load comes from outside: where cluster IPs are not routed to here, a node port is the way.
+                obj["spec"]["type"] = "NodePort"
+        apply.deploy(api, objects, progress)
+
+    def load_endpoint(self, access: Access, namespace: str, service: str, port: str | int) -> tuple[str, int]:
+        """Load balancer, cluster IP or node port, whichever takes a connection from here first."""
+        from clusters.context.reach import endpoint
+
+        return endpoint(Api.connect(access.kubeconfig, access.context), namespace, service, port)
+
+    def source_address(self, access: Access) -> str | None:
+        """None: which addresses of this machine are routed to the cluster is not ours to choose."""
+        return None
+
+    def down(self, access: Access) -> None:
+        """The cluster was there before, and stays."""
+
+    def status(self) -> dict[str, Any]:
+        """Whether it answers, with its version, nodes, capabilities and the rights that we lack."""
+        from clusters.context.offers import missing_rights, offers
+
+        about: dict[str, Any] = {"name": self.name, "provider": "context", "running": False}
+        try:
+            api = Api.connect(self._kubeconfig(), self._context)
+            about["version"] = api.request("GET", "/version")["gitVersion"]
+            about["running"] = True
+            about["offers"] = sorted(offers(api))
+            about["missing_rights"] = missing_rights(api)
+        except ClusterError as error:
+            about["reason"] = error.message
+        return about
+
+    def _kubeconfig(self) -> Path:
+        """The file, of those that kubectl would read, which has the context."""
+        import yaml
+        from kubernetes.config import kube_config
+
+        files = [Path(name).expanduser() for name in kube_config.KUBE_CONFIG_DEFAULT_LOCATION.split(":") if name]
+        known: list[str] = []
+        for file in files:
+            if file.is_file():
+                contexts = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("contexts") or []
+                names = [entry["name"] for entry in contexts]
+                if self._context in names:
+                    return file.absolute()
+                known += names
+        where = ", ".join(map(str, files))
+        raise ClusterError(
+            f"There is no context {self._context} in {where}.",
+            hint=f"There are {', '.join(known)}." if known else "Set KUBECONFIG to the kubeconfig's path.",
+        )

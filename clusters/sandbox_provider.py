@@ -1,0 +1,101 @@
+"""`sandbox` and `sandbox:NAME`: the embedded cluster, started when it is needed."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from clusters.api import Api
+from clusters.provider import Access, ClusterError, Progress, overlay
+
+# The API can stop no machine, here as anywhere; the rest is there.
+OFFERS = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy"})
+
+
+class SandboxProvider:
+    """Without a name: fresh for this process, ends with `down`. With one: found or started, and stays."""
+
+    def __init__(self, name: str | None = None, *, nodes: int = 3, gpus: int = 2) -> None:
+        self.name = f"sandbox:{name}" if name else "sandbox"
+        self._name = name
+        self._nodes = nodes
+        self._gpus = gpus
+        self._own: Path | None = None  # folder of the one without a name
+
+    def up(self) -> Access:
+        """The sandbox answers and its nodes are Ready."""
+        from clusters.sandbox import client
+
+        try:
+            if self._name:
+                running = client.start(self._folder(self._name), nodes=self._nodes, gpus=self._gpus, name=self._name)
+            else:
+                if self._own is None:
+                    self._own = Path(tempfile.mkdtemp(prefix="bulletproof-sandbox-"))
+                # It outlives us for a while when we are killed, so that `bulletproof recover` finds it.
+                running = client.start(self._own, nodes=self._nodes, gpus=self._gpus, owner_pid=os.getpid())
+        except client.SandboxError as error:
+            raise ClusterError(str(error)) from error
+        return Access(
+            name=self.name,
+            provider="sandbox",
+            kubeconfig=running.kubeconfig,
+            context=running.context,
+            offers=OFFERS,
+            ephemeral=self._name is None,
+        )
+
+    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
+        """The reference platform serves."""
+        from clusters import apply, kustomize
+
+        objects = kustomize.build(overlay(platform))
+        apply.deploy(Api.connect(access.kubeconfig, access.context), objects, progress)
+
+    def load_endpoint(self, access: Access, namespace: str, service: str, port: str | int) -> tuple[str, int]:
+        """The Service's cluster IP: it is an address of this machine."""
+        from clusters.context.reach import port_of
+
+        api = Api.connect(access.kubeconfig, access.context)
+        found = api.find(f"/api/v1/namespaces/{namespace}/services/{service}")
+        if found is None:
+            raise ClusterError(f"There is no Service {service} in namespace {namespace}.")
+        return found["spec"]["clusterIP"], port_of(found, port)["port"]
+
+    def source_address(self, access: Access) -> str | None:
+        """An address of the sandbox's own network that is no pod's, node's or Service's; another one each time."""
+        from clusters.sandbox import client
+
+        running = client.info(access.kubeconfig.parent)
+        if running is None:
+            raise ClusterError(f"{self.name} does not run any more.")
+        return f"{running.network}.{random.randint(224, 254)}.{random.randint(1, 254)}"
+
+    def down(self, access: Access) -> None:
+        """The sandbox and all its processes have ended, and its folder is gone."""
+        from clusters.sandbox import client
+
+        try:
+            client.stop(access.kubeconfig.parent, remove=True)
+        except client.SandboxError as error:
+            raise ClusterError(str(error)) from error
+        self._own = None
+
+    def status(self) -> dict[str, Any]:
+        """Whether it runs, and where."""
+        from clusters.sandbox import client
+
+        running = client.find(self._name) if self._name else client.info(self._own) if self._own else None
+        about: dict[str, Any] = {"name": self.name, "provider": "sandbox", "running": running is not None}
+        if running is not None:
+            about |= {"pid": running.pid, "kubeconfig": str(running.kubeconfig), "nodes": running.nodes}
+            about |= {"address": f"https://{running.address}:6443", "offers": sorted(OFFERS)}
+        return about
+
+    def _folder(self, name: str) -> Path:
+        from clusters.sandbox import client
+
+        return client.state_folder() / name
