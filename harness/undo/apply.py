@@ -21,6 +21,7 @@ from harness.undo.entry import (
     LatencyOff,
     Op,
     RestoreFields,
+    run_label,
 )
 
 POLL_S = 0.1
@@ -185,7 +186,7 @@ def _still_ours(op: DeleteCreated, cluster: Cluster) -> str:
 
 
 def _carries(obj: Object, run_id: str) -> bool:
-    return bool((obj["metadata"].get("labels") or {}).get(RUN_LABEL) == run_id)
+    return bool((obj["metadata"].get("labels") or {}).get(RUN_LABEL) == run_label(run_id))
 
 
 # -- traffic --

@@ -6,6 +6,7 @@ Data keys: `holder` (JSON), and one for each entry that is not verified yet: `<n
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ HOLDER_KEY = "holder"
 
 def name_of(run_id: str) -> str:
     """The ConfigMap of a run."""
-    return f"bulletproof-journal-{run_id}"
+    # An experiment's file name may hold what the name of an object may not.
+    return f"bulletproof-journal-{re.sub(r'[^a-z0-9.-]', '-', run_id.lower())}"
 
 
 class ClusterCopy:

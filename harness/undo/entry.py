@@ -6,6 +6,7 @@ will restore, so an act can never touch more than its undo covers.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -157,6 +158,13 @@ class Residue:
 
     def __str__(self) -> str:
         return f"{self.entry_id}: {self.what}: {self.detail}\n  {self.command}"
+
+
+def run_label(run_id: str) -> str:
+    """The value of RUN_LABEL: a run id may be longer than a label can be."""
+    if len(run_id) <= 63:
+        return run_id
+    return f"{run_id[:54]}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
 
 
 def mark_of(entry_id: str) -> str:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.experiment.model import Extension
-from harness.kube import Cluster, Object
+from harness.kube import Cluster, Object, Refused
 from harness.undo.entry import PREFIX, RUN_LABEL
 
 POLL_S = 0.25
 OURS = ("Pod", "Service", "ConfigMap", "ResourceQuota")  # kinds that a run may make
+WORKLOAD = ("Deployment", "StatefulSet", "DaemonSet", "PodDisruptionBudget", "HorizontalPodAutoscaler", "Service")
 NATIVE_RESOURCES = ("cpu", "memory", "pods", "ephemeral-storage")
 
 
@@ -27,44 +28,48 @@ class Snapshot:
     """What the relevant objects were: `kind/namespace/name` -> field -> value."""
 
     namespace: str
-    selector: str
-    service: str
     objects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def take(cls, cluster: Cluster, spec: Extension) -> Snapshot:
         """The picture now."""
-        workload = spec.workload
-        return cls.of(cluster, workload.namespace, workload.selector, workload.service)
+        return cls.of(cluster, spec.workload.namespace)
 
     @classmethod
-    def of(cls, cluster: Cluster, namespace: str, selector: str, service: str) -> Snapshot:
+    def of(cls, cluster: Cluster, namespace: str) -> Snapshot:
         """The same for a workload that no experiment file describes."""
-        objects = dict(_objects(cluster, namespace, service))
-        return cls(namespace=namespace, selector=selector, service=service, objects=objects)
+        return cls(namespace=namespace, objects=dict(_objects(cluster, namespace)))
 
     def differences(self, cluster: Cluster, settle_s: float = 10.0) -> list[str]:
         """What is not as it was, one line each; controllers get `settle_s` seconds to follow (a taint goes late)."""
         end = time.monotonic() + settle_s
         while True:
-            now = Snapshot.of(cluster, self.namespace, self.selector, self.service)
+            now = Snapshot.of(cluster, self.namespace)
             lines = list(_differences(self.objects, now.objects))
             if not lines or time.monotonic() >= end:
                 return lines
             time.sleep(POLL_S)
 
 
-def _objects(cluster: Cluster, namespace: str, service: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _objects(cluster: Cluster, namespace: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for node in cluster.list("Node"):
         yield _key(node), _node(node)
-    for kind in ("Deployment", "StatefulSet", "DaemonSet", "PodDisruptionBudget", "HorizontalPodAutoscaler"):
-        for each in cluster.list(kind, namespace):
+    for kind in WORKLOAD:
+        for each in _list(cluster, kind, namespace):
             yield _key(each), _plain(each)
-    for each in cluster.list("Service", namespace):
-        yield _key(each), _plain(each)
     for kind in OURS:
-        for each in cluster.list(kind, namespace, RUN_LABEL):
+        for each in _list(cluster, kind, namespace, RUN_LABEL):
             yield _key(each), {"made by run": each["metadata"]["labels"][RUN_LABEL]}
+
+
+def _list(cluster: Cluster, kind: str, namespace: str, selector: str | None = None) -> list[Object]:
+    try:
+        return cluster.list(kind, namespace, selector)
+    except Refused as error:
+        # A cluster may not serve a kind at all; then there is none of it.
+        if error.code != 404:
+            raise
+        return []
 
 
 def _node(node: Object) -> dict[str, Any]:
