@@ -213,10 +213,10 @@ def _print_rows(rows: list[dict[str, str]], as_json: bool) -> None:
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
-        kind = "" if row["kind"] == "experiment" else f" ({row['kind']})" if "(" not in row["kind"] else row["kind"]
-        click.echo(f"{row['name']:<{width}}  {row['title']}{kind if kind.startswith(' ') else ''}")
-        if kind.startswith("("):
-            click.echo(f"{'':<{width}}  {row['name']}{kind}")
+        note = f" ({row['kind']})" if row["kind"] == "suite" else ""
+        click.echo(f"{row['name']:<{width}}  {row['title']}{note}")
+        if row["kind"].startswith("("):
+            click.echo(f"{'':<{width}}  {row['name']}{row['kind']}")
 
 
 def _recorded(run_dir: Path) -> None:
