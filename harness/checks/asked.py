@@ -1,0 +1,323 @@
+"""Which questions a run is asked, in which words, and what of its measurements each check gets to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from harness.checks import (
+    baseline_steady,
+    fault_proven,
+    history_complete,
+    load_delivered,
+    lost,
+    ready_floor,
+    recovers_within,
+    replicas_within,
+    settles,
+    slo_met,
+    stable_version,
+    steady_state,
+    stopped,
+    undo_verified,
+    undone_within,
+    wrong_answers,
+)
+from harness.checks.answer import Answer, invalid
+from harness.experiment.model import Slo
+from harness.history import requests as outcomes
+from harness.history.columns import Mask
+from harness.history.records import Phase
+from harness.measure.case import Case
+from harness.measure.steady import bound
+from harness.units import format_duration, format_share
+from harness.verdict import CheckKind
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One check of one run."""
+
+    name: str
+    kind: CheckKind
+    expected: str
+    answer: Callable[[Case], Answer]
+
+
+def questions(case: Case) -> Iterator[Question]:
+    """The instrument first, then the promises that the experiment makes."""
+    yield from _instrument(case)
+    yield from _promises(case)
+
+
+def _instrument(case: Case) -> Iterator[Question]:
+    load = case.spec.load
+
+    def ask(name: str, expected: str, answer: Callable[[Case], Answer]) -> Question:
+        return Question(name, CheckKind.INSTRUMENT, expected, answer)
+
+    limit = format_duration(load.lag_limit_ns)
+    yield ask("stopped", "the run ends by itself", _stopped)
+    yield ask("history_complete", "every arrival and phase recorded exactly once", _history_complete)
+    yield ask("load_delivered", f"{format_share(load.lag_share)} sent within {limit} of schedule", _load_delivered)
+    yield ask("baseline_steady", "every SLO met before the fault, all pods ready", _baseline_steady)
+    yield ask("fault_proven", "every fault injected, every claim of its effect seen", _fault_proven)
+    yield ask("undo_verified", "the cluster as before, nothing left of the fault", _undo_verified)
+
+
+def _promises(case: Case) -> Iterator[Question]:
+    expect = case.spec.expect
+
+    def ask(name: str, expected: str, answer: Callable[[Case], Answer]) -> Question:
+        return Question(name, CheckKind.PROMISE, expected, answer)
+
+    for slo in case.experiment.slos:
+        target, name = format_share(slo.target), _snake(slo.name)
+        within = f" within {format_duration(slo.within_ns)}" if slo.within_ns is not None else ""
+        yield ask(f"slo_{name}", f"{target} of the run's requests good{within}", _slo_met(slo))
+        yield ask(f"steady_{name}", f"at least {target} good in the steady state, at 95 %", _steady_state(slo))
+    if expect.recovers_within_ns is not None:
+        limit = format_duration(expect.recovers_within_ns)
+        yield ask("recovers_within", f"service back within {limit} of the fault", _recovers(expect.recovers_within_ns))
+    if expect.lost_ns is not None:
+        yield ask("lost", f"at most {format_duration(expect.lost_ns)} lost from the fault on", _lost(expect.lost_ns))
+    if expect.lost_requests is not None:
+        expected = f"at most {expect.lost_requests:,} requests lost from the fault on"
+        yield ask("lost_requests", expected, _lost_requests(expect.lost_requests))
+    if expect.wrong_answers is not None:
+        expected = f"at most {expect.wrong_answers:,} wrong answers"
+        yield ask("wrong_answers", expected, _wrong_answers(expect.wrong_answers))
+    if expect.replicas_within_ns is not None:
+        expected = f"full strength within {format_duration(expect.replicas_within_ns)}"
+        yield ask("replicas_within", expected, _replicas(expect.replicas_within_ns))
+    if expect.ready_floor is not None:
+        yield ask("ready_floor", f"at least {expect.ready_floor} pods ready at all times", _floor(expect.ready_floor))
+    if expect.stable_within_ns is not None:
+        expected = f"the stable version serves everything within {format_duration(expect.stable_within_ns)}"
+        yield ask("stable_within", expected, _stable(expect.stable_within_ns))
+    if expect.exposed is not None:
+        expected = f"at most {expect.exposed * 100:.4g} % of the requests met another version"
+        yield ask("exposed", expected, _exposed(expect.exposed))
+    if expect.undone_within_ns is not None:
+        expected = f"undone and verified within {format_duration(expect.undone_within_ns)}"
+        yield ask("undone_within", expected, _undone(expect.undone_within_ns))
+    yield ask("settles", "every SLO met after the undo", _settles)
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+# -- the instrument -----
+
+
+def _stopped(case: Case) -> Answer:
+    return stopped.stopped(case.timeline.stops, ended=case.timeline.span(Phase.END) is not None)
+
+
+def _history_complete(case: Case) -> Answer:
+    settle_ns = case.spec.phases.settle_ns
+    return history_complete.history_complete(case.requests, case.timeline, case.history.damage, settle_ns)
+
+
+def _load_delivered(case: Case) -> Answer:
+    load = case.spec.load
+    return load_delivered.load_delivered(
+        case.requests,
+        case.baseline,
+        case.overall.unknown,
+        _load_span(case),
+        rate_per_s=load.rate_per_s,
+        arrivals=load.arrivals,
+        limit_ns=load.lag_limit_ns,
+        share=load.lag_share,
+    )
+
+
+def _baseline_steady(case: Case) -> Answer:
+    rows = case.baseline
+    objectives = []
+    for slo in case.experiment.slos:
+        one = case.by_slo[slo.name]
+        objectives.append(
+            baseline_steady.Objective(name=slo.name, target=slo.target, bad=one.bad[rows], unknown=one.unknown[rows])
+        )
+    scheduled = case.requests.scheduled_ns[rows]
+    declared = case.spec.phases.baseline_ns
+    return baseline_steady.baseline_steady(scheduled, objectives, case.pods, case.baseline_span, declared)
+
+
+def _fault_proven(case: Case) -> Answer:
+    timeline = case.timeline
+    method = case.experiment.chaos.get("method") or ()
+    return fault_proven.fault_proven(timeline.strikes, case.claims, timeline.activities, method)
+
+
+def _undo_verified(case: Case) -> Answer:
+    timeline = case.timeline
+    return undo_verified.undo_verified(
+        timeline.undo,
+        timeline.snapshots,
+        timeline.stops,
+        touched=bool(timeline.strikes),
+        ended=timeline.span(Phase.END) is not None,
+    )
+
+
+# -- the promises -----
+
+
+def _slo_met(slo: Slo) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        first = case.first_ns(case.by_slo[slo.name].bad)
+        return slo_met.slo_met(case.tally(slo=slo), slo.target, first)
+
+    return answer
+
+
+def _steady_state(slo: Slo) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        if case.baseline_span is None:
+            return invalid("the run has no baseline")
+        rows = case.baseline
+        # What the load generator failed counts as bad: the bound is a claim in the platform's favour.
+        bad = ~case.by_slo[slo.name].good[rows]
+        found = bound(case.requests.scheduled_ns[rows], bad, *case.baseline_span)
+        return steady_state.steady_state(found, slo.target, case.spec.load.rate_per_s)
+
+    return answer
+
+
+def _recovers(limit_ns: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        hold = case.spec.expect.hold_ns
+        return recovers_within.recovers_within(case.recovery, case.doubted_recovery, limit_ns, hold)
+
+    return answer
+
+
+def _lost(limit_ns: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        rows = case.from_fault
+        if rows is None:
+            return lost.lost(None, limit_ns, case.spec.load.rate_per_s, 0, None)
+        aftershocks = int((rows & case.aftershocks).sum())
+        first = case.first_ns(rows & case.overall.bad)
+        return lost.lost(case.tally(rows), limit_ns, case.spec.load.rate_per_s, aftershocks, first)
+
+    return answer
+
+
+def _lost_requests(limit: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        rows = case.from_fault
+        if rows is None:
+            return lost.lost_requests(None, limit, 0, None)
+        aftershocks = int((rows & case.aftershocks).sum())
+        return lost.lost_requests(case.tally(rows), limit, aftershocks, case.first_ns(rows & case.overall.bad))
+
+    return answer
+
+
+def _wrong_answers(limit: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        wrong = case.requests.outcome.is_(outcomes.WRONG_ANSWER)
+        answers = int((wrong | case.requests.outcome.is_(outcomes.OK)).sum())
+        return wrong_answers.wrong_answers(int(wrong.sum()), answers, limit, case.first_ns(wrong))
+
+    return answer
+
+
+def _replicas(limit_ns: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        hold = case.spec.expect.hold_ns
+        return replicas_within.replicas_within(case.pods, case.timeline.struck, case.until_ns, limit_ns, hold)
+
+    return answer
+
+
+def _floor(floor: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        return ready_floor.ready_floor(case.pods, _load_span(case), floor)
+
+    return answer
+
+
+def _stable(limit_ns: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        others = other_versions(case)
+        if (refused := _served_before(case)) is not None:
+            return refused
+        certain = case.recoveries(doubting=False, other_version=others)
+        doubted = case.recoveries(doubting=True, other_version=others)
+        return stable_version.stable_within(certain, doubted, limit_ns, case.spec.expect.hold_ns)
+
+    return answer
+
+
+def _exposed(limit: float) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        if (refused := _served_before(case)) is not None:
+            return refused
+        return stable_version.exposed(_exposure(case), limit)
+
+    return answer
+
+
+def other_versions(case: Case) -> Mask:
+    """Requests that another version than the stable one answered."""
+    stable = case.spec.workload.stable_version
+    return case.requests.version.where(lambda version: version != stable)
+
+
+def _served_before(case: Case) -> Answer | None:
+    stable = case.spec.workload.stable_version
+    if stable is None:
+        return invalid("the experiment names no stable version", hint="set workload.stable_version")
+    before = case.baseline & case.requests.version.known()
+    own = before & case.requests.version.is_(stable)
+    return stable_version.served_before(int(own.sum()), int(before.sum()), stable)
+
+
+def _exposure(case: Case) -> stable_version.Exposure | None:
+    rows, struck = case.from_fault, case.timeline.struck_ns
+    if rows is None or struck is None:
+        return None
+    others = other_versions(case) & rows
+    recoveries = case.recoveries(doubting=False, other_version=other_versions(case))
+    ends = [outage.by_ns for recovery in recoveries for outage in recovery.outages]
+    until = case.timeline.stop_ns if None in ends else max((end for end in ends if end is not None), default=struck)
+    scheduled = case.requests.scheduled_ns
+    exposed_rows = rows & (scheduled >= struck) & (scheduled < (until or struck))
+    unnamed = rows & case.requests.outcome.is_(outcomes.OK) & ~case.requests.version.known()
+    return stable_version.Exposure(
+        scheduled=int(exposed_rows.sum()),
+        others=int(others.sum()),
+        unnamed=int(unnamed.sum()),
+        first_ns=case.first_ns(others),
+    )
+
+
+def _undone(limit_ns: int) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        return undone_within.undone_within(case.timeline.undo, case.timeline.start_of(Phase.ROLLBACK), limit_ns)
+
+    return answer
+
+
+def _settles(case: Case) -> Answer:
+    rows = case.phase(Phase.SETTLE)
+    apart = rows & case.aftershocks
+    judged = rows & ~apart
+    objectives = []
+    for slo in case.experiment.slos:
+        first = case.first_ns(judged & case.by_slo[slo.name].bad)
+        tally = case.tally(judged, slo)
+        objectives.append(settles.Settled(name=slo.name, target=slo.target, tally=tally, first_bad_ns=first))
+    return settles.settles(objectives, int(apart.sum()))
+
+
+def _load_span(case: Case) -> tuple[int, int] | None:
+    start, stop = case.timeline.start_ns, case.timeline.stop_ns
+    return (start, stop) if start is not None and stop is not None and stop > start else None

@@ -1,0 +1,100 @@
+"""Was the platform well before it was struck? A platform that is ill already shows nothing about the fault."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.checks.answer import Answer, count, invalid, passed
+from harness.history.columns import Ints, Mask
+from harness.measure.pods import Pods
+from harness.measure.steady import improbable_burst
+from harness.units import NS_PER_S, format_duration, format_share
+
+FEWEST_REQUESTS = 50
+DECLARED_SHARE = 0.9  # of the declared baseline that must have been observed
+BURST_WINDOW_NS = NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """One SLO in the baseline: which requests were bad, which cannot be judged, and the target."""
+
+    name: str
+    target: float
+    bad: Mask
+    unknown: Mask
+
+
+def baseline_steady(
+    scheduled_ns: Ints, objectives: list[Objective], pods: Pods, span: tuple[int, int] | None, declared_ns: int
+) -> Answer:
+    """Every SLO is met in the baseline, without bursts, with one number of ready pods all the time.
+
+    `scheduled_ns` and the masks are the baseline's requests only.
+    """
+    if span is None:
+        return invalid("the run has no baseline", hint="nothing can be compared with nothing")
+    begin, end = span
+    number = len(scheduled_ns)
+    if end - begin < DECLARED_SHARE * declared_ns:
+        lasted, declared = format_duration(end - begin), format_duration(declared_ns)
+        return invalid(f"the baseline was observed for {lasted} of {declared}")
+    if number < FEWEST_REQUESTS:
+        why = f"the baseline has {count(number, 'request')}, at least {FEWEST_REQUESTS} are needed"
+        return invalid(why, hint="lengthen phases.baseline or raise load.rate")
+    seen: list[str] = []
+    figures: dict[str, Any] = {"requests": number}
+    for one in objectives:
+        answer, told = _objective(scheduled_ns, one, begin)
+        if answer is not None:
+            return answer
+        seen.append(told)
+        figures[f"bad_{one.name}"] = int(one.bad.sum())
+    return _ready(pods, begin, end, "; ".join(seen), figures)
+
+
+def _objective(scheduled_ns: Ints, one: Objective, begin: int) -> tuple[Answer | None, str]:
+    number, bad = len(scheduled_ns), int(one.bad.sum())
+    doubtful = bad + int(one.unknown.sum())
+    told = f"{one.name}: {bad} of {number:,} bad"
+    hint = "look at the platform: an experiment needs a service that meets its SLO before anything is broken"
+    if number - doubtful < one.target * number:
+        share = format_share((number - doubtful) / number)
+        at = _first(scheduled_ns, one.bad | one.unknown)
+        why = f"the baseline itself misses SLO {one.name}: {share} good, {format_share(one.target)} are its target"
+        return invalid(why, seen=told, hint=hint, at_ns=at, bad=bad, requests=number), told
+    for offset in (0, BURST_WINDOW_NS // 2):  # windows that overlap, so that no burst falls between two
+        index = (scheduled_ns - begin + offset) // BURST_WINDOW_NS
+        per_window = np.bincount(index)
+        per_bad = np.bincount(index[one.bad], minlength=len(per_window))
+        at_window = improbable_burst(per_bad, per_window, one.target)
+        if at_window is not None:
+            at = begin - offset + at_window * BURST_WINDOW_NS
+            why = (
+                f"the baseline has a burst: {per_bad[at_window]} of {per_window[at_window]} requests bad in one second"
+            )
+            return invalid(why, seen=told, hint=hint, at_ns=at, bad=bad, requests=number), told
+    return None, told
+
+
+def _ready(pods: Pods, begin: int, end: int, told: str, figures: dict[str, Any]) -> Answer:
+    if not pods.watched:
+        return invalid("no pod was ever watched", seen=told, hint="see the warnings of the run: the watch failed")
+    if pods.ready.gap_between(begin, end):
+        return invalid("the watch on pods was broken in the baseline", seen=told)
+    steps = pods.ready.between(begin, end)
+    numbers = sorted({number for _, number in steps})
+    if not steps or numbers == [0]:
+        return invalid("no pod of the workload was ready in the baseline", seen=told, hint="check workload.selector")
+    if len(numbers) > 1:
+        at = steps[1][0]
+        shown = " to ".join(str(one) for one in (numbers[0], numbers[-1]))
+        return invalid(f"the number of ready pods was not steady: {shown} in the baseline", seen=told, at_ns=at)
+    return passed(f"{told}; {count(numbers[0], 'pod')} ready", ready_pods=numbers[0], **figures)
+
+
+def _first(scheduled_ns: Ints, rows: Mask) -> int | None:
+    return int(scheduled_ns[int(rows.argmax())]) if rows.any() else None

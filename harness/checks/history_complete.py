@@ -1,0 +1,105 @@
+"""Is everything that should have been recorded there, once, with times that can be?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.checks.answer import Answer, count, invalid, passed
+from harness.history import requests as outcomes
+from harness.history.columns import Damage, Requests
+from harness.history.records import Phase
+from harness.measure.timeline import Timeline
+from harness.units import NS_PER_MS, format_duration
+
+# A request is stamped by one clock in one process, so its times are in order; this allows for the stamping itself.
+TOLERANCE_NS = NS_PER_MS
+
+
+def history_complete(requests: Requests, timeline: Timeline, damage: Sequence[Damage], settle_ns: int) -> Answer:
+    """Every arrival of the schedule is there exactly once, from the baseline to the end of the settle phase."""
+    wrong = [*_load(timeline, requests), *_damage(damage, timeline), *_phases(timeline, settle_ns)]
+    wrong += _clock(requests, timeline)
+    seen = f"{count(len(requests), 'request')}, {count(len(timeline.spans), 'phase')}"
+    if wrong:
+        more = f" ({count(len(wrong) - 1, 'more problem')})" if len(wrong) > 1 else ""
+        return invalid(
+            f"the history is not complete: {wrong[0]}{more}",
+            seen=f"{seen}; {wrong[0]}",
+            hint="what is missing cannot be judged; run it again",
+            problems=wrong,
+        )
+    return passed(f"{seen}, nothing missing", requests=len(requests))
+
+
+def _load(timeline: Timeline, requests: Requests) -> list[str]:
+    states = [load.state for load in timeline.loads]
+    lost = [load.detail for load in timeline.loads if load.state == "lost"]
+    if lost:
+        return [f"the load generator was lost: {lost[0] or 'no reason given'}"]
+    if "start" not in states or timeline.start_ns is None:
+        return ["the load never started"]
+    if "done" not in states:
+        return ["the load generator never told its end"]
+    if any(load.arrivals is None for load in timeline.loads if load.state == "done"):
+        return ["the load generator did not tell how many requests it scheduled"]
+    return [] if len(requests) else ["no request was recorded"]
+
+
+def _damage(damage: Sequence[Damage], timeline: Timeline) -> list[str]:
+    complete = any(load.state == "done" for load in timeline.loads) and not any(
+        one.kind == "arrivals" or (one.kind == "missing" and one.where.startswith("requests")) for one in damage
+    )
+    # A file of requests that its writer did not close is whole when the load's own count says so.
+    harmless = [one for one in damage if complete and one.kind == "cut" and one.where.startswith("requests")]
+    return [str(one) for one in damage if one not in harmless]
+
+
+def _phases(timeline: Timeline, settle_ns: int) -> list[str]:
+    found = [span.phase for span in timeline.spans]
+    order = list(Phase)
+    if timeline.stops:  # the phases that a run left out are told by its stop
+        order = [phase for phase in order if phase in found]
+    if found != order:
+        missing = [phase.value for phase in order if phase not in found]
+        if missing:
+            return [f"the run never reached its phase {missing[0]}"]
+        return [f"the phases are {', '.join(found)}, which is no order that a run has"]
+    if any(span.end_ns is not None and span.end_ns < span.start_ns for span in timeline.spans):
+        return ["a phase ends before it began"]
+    settle = timeline.span(Phase.SETTLE)
+    if settle is not None and not timeline.stops and timeline.stop_ns is not None:
+        lasted = timeline.stop_ns - settle.start_ns
+        if lasted < 0.9 * settle_ns:
+            return [f"the load stopped {format_duration(lasted)} into the settle phase"]
+    return []
+
+
+def _clock(requests: Requests, timeline: Timeline) -> list[str]:
+    """Times that cannot be: they would move requests to where they were not."""
+    if not len(requests):
+        return []
+    sent, end, first = requests.sent_ns, requests.end_ns, requests.first_byte_ns
+    unsent = requests.outcome.is_(outcomes.NOT_SENT)
+    impossible = {
+        "have no outcome": ~requests.outcome.known(),
+        "were sent before they were scheduled": (sent >= 0) & (sent < requests.scheduled_ns - TOLERANCE_NS),
+        "ended before they were sent": (sent >= 0) & (end < sent),
+        "were answered before they were sent": (first >= 0) & (first < sent),
+        "ended before they were answered": (first >= 0) & (end < first),
+        "were not sent and yet ended": unsent & (end >= 0) & (sent >= 0),
+        "were neither sent nor told as not sent": ~unsent & (sent < 0),
+        "have the same number as one scheduled at another time": _out_of_order(requests),
+    }
+    if timeline.start_ns is not None and timeline.stop_ns is not None:
+        outside = (requests.scheduled_ns < timeline.start_ns) | (requests.scheduled_ns >= timeline.stop_ns)
+        impossible["were scheduled before the start or after the stop of the load"] = outside
+    return [f"{count(int(rows.sum()), 'request')} {what}" for what, rows in impossible.items() if rows.any()]
+
+
+def _out_of_order(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Arrivals are numbered in the order of the schedule."""
+    wrong = np.zeros(len(requests), dtype=np.bool_)
+    wrong[1:] = np.diff(requests.arrival) <= 0
+    return wrong

@@ -1,0 +1,112 @@
+"""Was the load what it claims to be: offered at its rate, without holes, on time?
+
+Lateness of the generator is never the platform's failure, and never hides one: the claims of the other checks count
+late requests against themselves. Here is the bound beyond which nothing may be concluded at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from harness.checks.answer import Answer, count, invalid, passed
+from harness.history.columns import Mask, Requests
+from harness.units import NS_PER_S, format_duration, format_share
+
+# Outside the baseline ten times as many requests may be late: pods that start share the machine with a sandbox's load.
+ELSEWHERE_FACTOR = 10
+# Requests that say nothing (never sent, or sent too late to tell), as a share of all.
+UNKNOWN_SHARE = 0.001
+# Six sigma of a Poisson count; a Poisson gap longer than this comes once in a million runs.
+SIGMAS = 6.0
+GAP_CHANCE = 1e-6
+
+
+def load_delivered(
+    requests: Requests,
+    baseline: Mask,
+    unknown: Mask,
+    span: tuple[int, int] | None,
+    *,
+    rate_per_s: float,
+    arrivals: str,
+    limit_ns: int,
+    share: float,
+) -> Answer:
+    """`share` of the baseline's requests were sent within `limit_ns` of their schedule, and the rest nearly so.
+
+    `span` is the [from, to) of the load.
+    """
+    if span is None or not len(requests):
+        return invalid("no load was offered")
+    if not baseline.any():
+        return invalid("no request was offered in the baseline")
+    if (hole := _hole(requests, span, rate_per_s, arrivals)) is not None:
+        return hole
+    late = (requests.sent_ns < 0) | (requests.sent_ns - requests.scheduled_ns > limit_ns)
+    on_time = 1 - float(late[baseline].mean())
+    rest = ~baseline
+    on_time_rest = 1 - float(late[rest].mean()) if rest.any() else 1.0
+    not_said = int(unknown.sum())
+    figures: dict[str, Any] = {
+        "on_time_share_baseline": on_time,
+        "on_time_share_elsewhere": on_time_rest,
+        "not_judged_requests": not_said,
+        "not_sent_requests": int((requests.sent_ns < 0).sum()),
+        "worst_lag_ns": int((requests.sent_ns - requests.scheduled_ns)[requests.sent_ns >= 0].max(initial=0)),
+    }
+    within = format_duration(limit_ns)
+    seen = (
+        f"{format_share(on_time)} within {within} in the baseline, {format_share(on_time_rest)} after it; "
+        f"worst {format_duration(figures['worst_lag_ns'])}, {count(figures['not_sent_requests'], 'request')} not sent"
+    )
+    hint = "give the load generator more CPU or real-time scheduling, lower load.rate, or raise load.lag_limit"
+    if on_time < share:
+        why = (
+            f"only {format_share(on_time)} of the baseline's requests were sent within {within} of their schedule, "
+            f"{format_share(share)} are needed: what clients saw may be the load generator's own doing"
+        )
+        return invalid(why, seen=seen, hint=hint, at_ns=_first(requests, late & baseline), **figures)
+    least = 1 - ELSEWHERE_FACTOR * (1 - share)
+    if on_time_rest < least:
+        why = (
+            f"only {format_share(on_time_rest)} of the requests after the baseline were sent within {within} of their "
+            f"schedule, {format_share(least)} are needed"
+        )
+        return invalid(why, seen=seen, hint=hint, at_ns=_first(requests, late & rest), **figures)
+    allowed = max(1, int(UNKNOWN_SHARE * len(requests)))
+    if not_said > allowed:
+        why = (
+            f"{count(not_said, 'request')} of {len(requests):,} were not sent, or so late that they say nothing; "
+            f"at most {allowed:,} may be"
+        )
+        return invalid(why, seen=seen, hint=hint, at_ns=_first(requests, unknown), **figures)
+    return passed(seen, **figures)
+
+
+def _hole(requests: Requests, span: tuple[int, int], rate_per_s: float, arrivals: str) -> Answer | None:
+    """Too few or too many arrivals for the rate, or a time without any that the arrival process does not have."""
+    begin, end = span
+    seconds = (end - begin) / NS_PER_S
+    expected = rate_per_s * seconds
+    offered = len(requests)
+    spread = 2 + 0.001 * expected if arrivals == "constant" else 2 + SIGMAS * expected**0.5
+    hint = "see load.log; the schedule itself has a hole, or records of it were lost"
+    seen = f"{count(offered, 'arrival')} in {seconds:.1f} s at {rate_per_s:g}/s"
+    if abs(offered - expected) > spread:
+        why = f"{count(offered, 'request')} were scheduled in {seconds:.1f} s, {rate_per_s:g}/s are {expected:,.0f}"
+        return invalid(why, seen=seen, hint=hint)
+    widest = 2.5 if arrivals == "constant" else float(np.log(max(expected, 1.0) / GAP_CHANCE))
+    limit_ns = int(widest / rate_per_s * NS_PER_S) + 1
+    edges = np.concatenate(([begin], requests.scheduled_ns, [end]))
+    gaps = np.diff(edges)
+    worst = int(gaps.argmax())
+    if gaps[worst] > limit_ns:
+        why = f"no request was scheduled for {format_duration(int(gaps[worst]))}, at {rate_per_s:g}/s"
+        return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
+    return None
+
+
+def _first(requests: Requests, rows: Mask) -> int | None:
+    return int(requests.scheduled_ns[int(rows.argmax())]) if rows.any() else None

@@ -1,0 +1,163 @@
+"""A run's folder becomes a verdict: a pure function of its files, the same on every machine, years later.
+
+Each check is asked for itself; one that crashes ends INVALID, with its error, and never passes. The verdict is the
+worst of them by the rules of `harness.verdict`, and its sentence names the check that decided.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+from harness.checks.answer import Answer, invalid
+from harness.checks.asked import Question, questions
+from harness.errors import InvalidRun
+from harness.history.reader import History
+from harness.measure.case import Case
+from harness.measure.measurements import measurements
+from harness.units import format_duration
+from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName, conclude
+
+
+def judge(run_dir: Path) -> Verdict:
+    """The verdict on a recorded run. Writes nothing, touches no cluster, and never raises for what the folder holds."""
+    run_dir = Path(run_dir)
+    try:
+        history = History.read(run_dir)
+    except InvalidRun as error:
+        return _unreadable(run_dir, error)
+    return judge_history(history)
+
+
+def judge_history(history: History) -> Verdict:
+    """The verdict on a history in memory."""
+    case = Case(history)
+    checks = tuple(_ask(question, case) for question in questions(case))
+    name = conclude(checks)
+    return Verdict(
+        run_id=str(history.run.get("run_id", history.run_dir.name)),
+        title=history.experiment.title,
+        verdict=name,
+        why=_why(name, checks),
+        checks=checks,
+        measurements=_measured(case),
+        environment=_environment(history),
+    )
+
+
+def _ask(question: Question, case: Case) -> CheckResult:
+    try:
+        answer = question.answer(case)
+    except Exception as error:  # noqa: BLE001 - a check that crashes cannot say, and says so
+        answer = _crashed(error)
+    return CheckResult(
+        name=question.name,
+        kind=question.kind,
+        verdict=answer.verdict,
+        expected=question.expected,
+        seen=answer.seen,
+        why=answer.why,
+        hint=answer.hint,
+        at_ns=answer.at_ns,
+        measured=answer.measured,
+    )
+
+
+def _crashed(error: Exception) -> Answer:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return invalid(
+        f"the check itself failed: {type(error).__name__}: {error} ({place})",
+        hint="this is a fault of Bulletproof: please report it with the run's folder",
+    )
+
+
+def _measured(case: Case) -> dict[str, Any]:
+    """What the reports draw; a part that cannot be worked out is left out, and never changes the verdict."""
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, measure in measurements(case):
+        try:
+            found[name] = measure()
+        except Exception as error:  # noqa: BLE001 - a broken figure must not hide the verdict; it is named instead
+            problems.append(f"{name}: {type(error).__name__}: {error}")
+    if problems:
+        found["problems"] = problems
+    return found
+
+
+# Which check is named first: the one nearest to the cause.
+_CAUSES = (
+    "stopped",
+    "undo_verified",
+    "history_complete",
+    "load_delivered",
+    "baseline_steady",
+    "fault_proven",
+    "recovers_within",
+    "stable_within",
+    "replicas_within",
+    "wrong_answers",
+    "lost",
+    "lost_requests",
+    "ready_floor",
+    "exposed",
+    "undone_within",
+)
+
+
+def _why(name: VerdictName, checks: tuple[CheckResult, ...]) -> str:
+    """The sentence that a person reads first."""
+    if name is VerdictName.PASSED:
+        return _passed(checks)
+    deciding = [check for check in checks if check.verdict is name]
+    if name is VerdictName.INVALID:
+        instrument = [check for check in deciding if check.kind is CheckKind.INSTRUMENT]
+        deciding = instrument or deciding
+    if not deciding:
+        return "no check was asked"
+    deciding.sort(key=lambda check: _CAUSES.index(check.name) if check.name in _CAUSES else len(_CAUSES))
+    first, others = deciding[0], deciding[1:]
+    also = f" (also: {', '.join(check.name for check in others)})" if others else ""
+    return f"{first.name}: {first.why}{also}"
+
+
+def _passed(checks: tuple[CheckResult, ...]) -> str:
+    told = [
+        f"{check.name}: {check.seen}" for check in checks if check.name in ("recovers_within", "stable_within", "lost")
+    ]
+    return f"all {len(checks)} checks hold" + (f"; {'; '.join(told)}" if told else "")
+
+
+def _environment(history: History) -> dict[str, Any]:
+    """run.json as it is, with the promise in words and the load as declared."""
+    load = history.experiment.bulletproof.load
+    offered = {
+        "rate_per_s": load.rate_per_s,
+        "arrivals": load.arrivals,
+        "timeout": format_duration(load.timeout_ns),
+        "kept_share": load.kept_share,
+    }
+    run = dict(history.run)
+    run["load"] = {**offered, **(run["load"] if isinstance(run.get("load"), dict) else {})}
+    return {"promise": history.experiment.description, "tags": list(history.experiment.tags), **run}
+
+
+def _unreadable(run_dir: Path, error: InvalidRun) -> Verdict:
+    check = CheckResult(
+        name="history_complete",
+        kind=CheckKind.INSTRUMENT,
+        verdict=VerdictName.INVALID,
+        expected="the folder of a run",
+        seen="cannot be read",
+        why=error.message,
+        hint=error.hint,
+    )
+    return Verdict(
+        run_id=run_dir.name,
+        title=run_dir.name,
+        verdict=VerdictName.INVALID,
+        why=f"{check.name}: {error.message}",
+        checks=(check,),
+    )

@@ -1,0 +1,206 @@
+"""One run, measured: everything that the checks ask about, worked out once, on demand, from the history alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from harness.experiment.model import Slo
+from harness.history.columns import Mask
+from harness.history.reader import History
+from harness.history.records import Phase
+from harness.measure.aftershocks import find_aftershocks
+from harness.measure.evidence import Answers, Claim, settle
+from harness.measure.goodness import Goodness, goodness, together
+from harness.measure.pods import Pods, read_pods
+from harness.measure.recovery import Observed, Recovery, recover_each
+from harness.measure.timeline import Strike, Timeline, read_timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """Requests counted by goodness."""
+
+    scheduled: int
+    good: int
+    bad: int
+
+    @property
+    def unknown(self) -> int:
+        """The load generator's own failures."""
+        return self.scheduled - self.good - self.bad
+
+
+class Case:
+    """The measurements of one history. Properties are computed at their first use."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.experiment = history.experiment
+        self.spec = history.experiment.bulletproof
+        self.requests = history.requests
+
+    # -- when -----
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """The run's course."""
+        scheduled = self.requests.scheduled_ns
+        return read_timeline(self.history.actions, int(scheduled[-1]) if len(scheduled) else None)
+
+    @cached_property
+    def until_ns(self) -> int | None:
+        """Where the observation of the fault ends: the undo begins, or the load stopped before it."""
+        rollback, stop = self.timeline.start_of(Phase.ROLLBACK), self.timeline.stop_ns
+        known = [moment for moment in (rollback, stop) if moment is not None]
+        return min(known, default=None)
+
+    @cached_property
+    def baseline_span(self) -> tuple[int, int] | None:
+        """[from, to) of the baseline under load."""
+        span, start = self.timeline.span(Phase.BASELINE), self.timeline.start_ns
+        if span is None or start is None:
+            return None
+        ends = [span.end_ns, self.timeline.struck_ns, self.timeline.stop_ns]
+        end = min((moment for moment in ends if moment is not None), default=None)
+        begin = max(span.start_ns, start)
+        return (begin, end) if end is not None and end > begin else None
+
+    # -- which requests -----
+
+    @cached_property
+    def baseline(self) -> Mask:
+        """Requests of the baseline. Those still under way when the fault struck count with the fault."""
+        if self.baseline_span is None:
+            return np.zeros(len(self.requests), dtype=np.bool_)
+        begin, end = self.baseline_span
+        rows = (self.requests.scheduled_ns >= begin) & (self.requests.scheduled_ns < end)
+        struck = self.timeline.struck_ns
+        return rows if struck is None else rows & (self.requests.end_ns < struck)
+
+    @cached_property
+    def from_fault(self) -> Mask | None:
+        """Requests that the fault may have touched: scheduled after it struck, or still under way then."""
+        struck = self.timeline.struck_ns
+        if struck is None:
+            return None
+        return (self.requests.scheduled_ns >= struck) | (self.requests.end_ns >= struck)
+
+    def phase(self, phase: Phase) -> Mask:
+        """Requests scheduled in a phase."""
+        span = self.timeline.span(phase)
+        scheduled = self.requests.scheduled_ns
+        if span is None:
+            return np.zeros(len(self.requests), dtype=np.bool_)
+        rows = scheduled >= span.start_ns
+        return rows if span.end_ns is None else rows & (scheduled < span.end_ns)
+
+    # -- good or bad -----
+
+    @cached_property
+    def by_slo(self) -> dict[str, Goodness]:
+        """Goodness by each SLO, by name."""
+        return {slo.name: goodness(self.requests, slo) for slo in self.experiment.slos}
+
+    @cached_property
+    def overall(self) -> Goodness:
+        """Good by every SLO."""
+        return together(list(self.by_slo.values()))
+
+    @cached_property
+    def aftershocks(self) -> Mask:
+        """Bad requests that are the network's memory of an outage."""
+        return find_aftershocks(self.requests, self.overall.good, self.overall.bad)
+
+    def tally(self, rows: Mask | None = None, slo: Slo | None = None) -> Tally:
+        """The requests of `rows` (None: all) by one SLO (None: by all)."""
+        one = self.overall if slo is None else self.by_slo[slo.name]
+        if rows is None:
+            return Tally(scheduled=len(self.requests), good=int(one.good.sum()), bad=int(one.bad.sum()))
+        return Tally(scheduled=int(rows.sum()), good=int((one.good & rows).sum()), bad=int((one.bad & rows).sum()))
+
+    def first_ns(self, rows: Mask) -> int | None:
+        """When the first of these requests was scheduled."""
+        at = int(rows.argmax()) if len(rows) else 0
+        return int(self.requests.scheduled_ns[at]) if len(rows) and rows[at] else None
+
+    # -- what struck, what came back -----
+
+    @cached_property
+    def pods(self) -> Pods:
+        """The workload's pods, as the watches told."""
+        workload = self.spec.workload
+        return read_pods(
+            self.history.watched,
+            self.history.actions,
+            namespace=workload.namespace,
+            selector=workload.selector,
+            service=workload.service,
+        )
+
+    @cached_property
+    def claims(self) -> dict[str, tuple[Claim, ...]]:
+        """Every claim of every fault, settled, by fault."""
+        answers = Answers(requests=self.requests, timeline=self.timeline, pods=self.pods, baseline=self.baseline)
+        found: dict[str, tuple[Claim, ...]] = {}
+        for strike in self.timeline.struck:
+            settled = tuple(settle(strike, evidence, answers) for evidence in strike.claims)
+            found[strike.fault_id] = (*found.get(strike.fault_id, ()), *settled)
+        return found
+
+    def proven_ns(self, strike: Strike) -> int | None:
+        """When the fault's effect was first seen by its evidence, never before it struck."""
+        struck = strike.begin_ns or 0
+        # What the requests say is in the requests themselves: the first bad one counts as a start there.
+        seen = [one.t_ns for one in self.claims.get(strike.fault_id, ()) if one.seen and one.channel != "requests"]
+        named = [
+            since
+            for one in strike.claims
+            if one.seen and isinstance(since := one.facts.get("since_ns"), int) and not isinstance(since, bool)
+        ]
+        return max(struck, min([*seen, *named])) if seen or named else None
+
+    def recoveries(self, *, doubting: bool, other_version: Mask | None = None) -> tuple[Recovery, ...]:
+        """One for each group of strikes; none without a strike.
+
+        `doubting` takes requests that the load generator failed as bad, otherwise they are passed over.
+        `other_version` are further requests that count as bad.
+        """
+        strikes = self.timeline.struck
+        until, stop = self.until_ns, self.timeline.stop_ns
+        if not strikes or until is None or stop is None or self.from_fault is None:
+            return ()
+        bad, known = self.overall.bad, self.overall.good | self.overall.bad
+        if doubting:
+            bad, known = ~self.overall.good, np.ones(len(self.requests), dtype=np.bool_)
+        known = known & ~self.aftershocks
+        if other_version is not None:
+            bad, known = bad | other_version, known | other_version
+        struck = strikes[0].begin_ns or 0
+        under_way = self.from_fault & (self.requests.scheduled_ns < struck)
+        tally = self.tally(self.baseline)
+        observed = Observed(
+            scheduled_ns=self.requests.scheduled_ns,
+            bad=bad & known,
+            known=known,
+            in_flight_bad=bool((under_way & bad & known).any()),
+            rate_per_s=self.spec.load.rate_per_s,
+            hold_ns=self.spec.expect.hold_ns,
+            end_ns=stop,
+            baseline_requests=tally.scheduled,
+            baseline_bad=tally.bad,
+        )
+        starts = [(strike.begin_ns or 0, self.proven_ns(strike)) for strike in strikes]
+        return recover_each(observed, starts, until)
+
+    @cached_property
+    def recovery(self) -> tuple[Recovery, ...]:
+        """As far as the requests say for certain: the load generator's failures are passed over."""
+        return self.recoveries(doubting=False)
+
+    @cached_property
+    def doubted_recovery(self) -> tuple[Recovery, ...]:
+        """The worst that may have been: the load generator's failures hide bad requests."""
+        return self.recoveries(doubting=True)

@@ -1,0 +1,138 @@
+"""Figures for the reports: latency, lag, windows, pods, versions, errors. Nothing here decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.history import requests as outcomes
+from harness.history.columns import Ints, Mask, Requests
+from harness.units import NS_PER_S
+
+WINDOW_NS = NS_PER_S
+TOP_ERRORS = 20
+
+
+def quantiles(values: Ints, *shares: float) -> list[int]:
+    """Order statistics: the smallest value with at least this share of the values at or below it."""
+    count = len(values)
+    ranks = [min(count - 1, max(0, int(np.ceil(share * count)) - 1)) for share in shares]
+    parted = np.partition(values, sorted(set(ranks)))
+    return [int(parted[rank]) for rank in ranks]
+
+
+def latency(requests: Requests, rows: Mask | None, timeout_ns: int) -> dict[str, int | None]:
+    """From schedule to the end of the answer. A failed request counts as at least the timeout: nobody was answered.
+
+    Requests that were never sent are left out.
+    """
+    sent = requests.end_ns >= 0
+    if rows is not None:
+        sent = sent & rows
+    took = (requests.end_ns - requests.scheduled_ns)[sent]
+    if not len(took):
+        return {"p50_ns": None, "p95_ns": None, "p99_ns": None, "max_ns": None, "n": 0}
+    failed = ~requests.outcome.is_(outcomes.OK, outcomes.WRONG_ANSWER)[sent]
+    took = np.where(failed, np.maximum(took, timeout_ns), took)
+    p50, p95, p99, most = quantiles(took, 0.5, 0.95, 0.99, 1.0)
+    return {"p50_ns": p50, "p95_ns": p95, "p99_ns": p99, "max_ns": most, "n": len(took)}
+
+
+def lag(requests: Requests, limit_ns: int) -> dict[str, Any]:
+    """How late requests were sent."""
+    sent = requests.sent_ns >= 0
+    late = (requests.sent_ns - requests.scheduled_ns)[sent]
+    if not len(late):
+        return {"p50_ns": None, "p99_ns": None, "p999_ns": None, "max_ns": None, "on_time_share": None}
+    p50, p99, p999, most = quantiles(late, 0.5, 0.99, 0.999, 1.0)
+    on_time = int((late <= limit_ns).sum())
+    return {
+        "p50_ns": p50,
+        "p99_ns": p99,
+        "p999_ns": p999,
+        "max_ns": most,
+        "on_time_share": on_time / len(requests),  # what was never sent was not on time
+    }
+
+
+def windows(scheduled_ns: Ints, good: Mask, zero_ns: int, target: float) -> dict[str, Any]:
+    """Uptime by window: in how many seconds with requests the share of good ones met the target."""
+    if not len(scheduled_ns):
+        return {"size_s": WINDOW_NS / NS_PER_S, "met": 0, "total": 0}
+    index = (scheduled_ns - zero_ns) // WINDOW_NS
+    index = index - index.min()
+    total = np.bincount(index)
+    met = np.bincount(index[good], minlength=len(total))
+    offered = total > 0
+    return {
+        "size_s": WINDOW_NS / NS_PER_S,
+        "met": int((met[offered] >= target * total[offered]).sum()),
+        "total": int(offered.sum()),
+    }
+
+
+def worst_lost_s(scheduled_ns: Ints, bad: Mask, rate_per_s: float, window_ns: int) -> float:
+    """The most lost seconds in any window of this length."""
+    times = scheduled_ns[bad]
+    if not len(times):
+        return 0.0
+    upto = np.searchsorted(times, times + window_ns, side="left")
+    return float((upto - np.arange(len(times))).max() / rate_per_s)
+
+
+def by_connection(requests: Requests, bad: Mask) -> dict[str, dict[str, int]]:
+    """New and kept connections apart."""
+    found = {}
+    for kind in (outcomes.NEW, outcomes.KEPT):
+        rows = requests.connection.is_(kind)
+        found[kind] = {"scheduled": int(rows.sum()), "bad": int((rows & bad).sum())}
+    return found
+
+
+def versions(requests: Requests) -> list[dict[str, Any]]:
+    """Which model versions answered, and when, in order of their first answer."""
+    return sorted(_seen(requests, requests.version.codes, requests.version.names, "version"), key=_first)
+
+
+def answers_by_pod(requests: Requests) -> dict[str, int]:
+    """How many answers named each pod."""
+    return requests.pod.counts()
+
+
+def errors(requests: Requests) -> list[dict[str, Any]]:
+    """The most frequent errors by outcome and signature."""
+    failed = ~requests.outcome.is_(outcomes.OK)
+    rows = np.flatnonzero(failed)
+    if not len(rows):
+        return []
+    width = len(requests.error.names) + 1
+    key = requests.outcome.codes[rows].astype(np.int64) * width + requests.error.codes[rows] + 1
+    keys, first, counts = np.unique(key, return_index=True, return_counts=True)
+    found: list[dict[str, Any]] = [
+        {
+            "outcome": requests.outcome.at(int(rows[at])),
+            "error": requests.error.at(int(rows[at])),
+            "count": int(count),
+            "first_ns": int(requests.scheduled_ns[rows[at]]),
+        }
+        for _, at, count in zip(keys, first, counts, strict=True)
+    ]
+    found.sort(key=lambda one: (-int(one["count"]), int(one["first_ns"])))
+    return found[:TOP_ERRORS]
+
+
+def _seen(requests: Requests, codes: NDArray[np.int32], names: list[str], label: str) -> list[dict[str, Any]]:
+    found = []
+    for code, name in enumerate(names):
+        rows = codes == code
+        count = int(rows.sum())
+        if count:
+            times = requests.end_ns[rows]
+            found.append({label: name, "answers": count, "first_ns": int(times.min()), "last_ns": int(times.max())})
+    return found
+
+
+def _first(one: dict[str, Any]) -> int:
+    return int(one["first_ns"])

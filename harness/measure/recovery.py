@@ -1,0 +1,173 @@
+"""When service was lost and when it was back, from the requests alone.
+
+An *outage* is a row of bad requests in which no stretch of good ones lasted for the hold time. *Recovery* is the end of
+the first outage after the fault's start: after the last bad arrival, by the first good one. What fails again later is
+a *relapse*. Requests that the load generator could not judge (`known` is false) end no outage and begin none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.history.columns import Ints, Mask
+from harness.units import NS_PER_S
+
+# Bad requests that the baseline lets expect within the hold time; at 0.7 every second stretch is broken by chance.
+NOISY = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """Bad requests with no stretch of good ones between them that lasted for the hold time."""
+
+    first_ns: int  # first bad request, scheduled
+    last_ns: int  # last bad request, scheduled
+    by_ns: int | None  # first good one after it, scheduled; None: the run ended bad
+    bad: int  # requests
+    held: bool  # the hold time passed after it, and was seen to be good
+
+    @property
+    def end_ns(self) -> int:
+        """The earliest moment at which it may have ended."""
+        return self.last_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """When service was back: after the last bad arrival, by the first good one. Absolute monotonic ns."""
+
+    start_ns: int  # proven start of the fault's effect
+    after_ns: int  # last bad request of the first outage; the start itself where there is none
+    by_ns: int | None  # first request of the stretch that stayed good; None: none came
+    held: bool  # that stretch was seen to last for the hold time
+    outages: tuple[Outage, ...]  # all of them, relapses included, noise and aftershocks not
+    noise: int  # isolated bad requests, no more of them than the baseline had
+    noisy: bool  # the baseline is so bad that a good stretch of the hold time is not to be expected
+
+    @property
+    def relapses(self) -> tuple[Outage, ...]:
+        """Outages after the first recovery."""
+        return self.outages[1:]
+
+
+def find_outages(scheduled_ns: Ints, bad: Mask, known: Mask, hold_ns: int, end_ns: int) -> list[Outage]:
+    """The outages among requests sorted by scheduled time. `end_ns` is where the observation ends."""
+    times = scheduled_ns[known]
+    wrong = bad[known]
+    at = np.flatnonzero(wrong)
+    if not len(at):
+        return []
+    after = np.minimum(at + 1, len(times) - 1)  # the request after each bad one; the last may have none
+    nexts = np.append(times[at[1:]], np.int64(end_ns))
+    # The stretch after a bad request lasts from the first good one to the next bad one (or to the end).
+    stretch = np.where(wrong[after] | (at + 1 >= len(times)), -1, nexts - times[after])
+    ends = np.flatnonzero(stretch >= hold_ns)
+    if not len(ends) or ends[-1] != len(at) - 1:
+        ends = np.append(ends, len(at) - 1)
+    outages = []
+    begin = 0
+    for end in ends.tolist():
+        last = int(at[end])
+        follows = last + 1 < len(times)
+        outages.append(
+            Outage(
+                first_ns=int(times[at[begin]]),
+                last_ns=int(times[last]),
+                by_ns=int(times[last + 1]) if follows else None,
+                bad=end - begin + 1,
+                held=bool(stretch[end] >= hold_ns),
+            )
+        )
+        begin = end + 1
+    return outages
+
+
+def without_noise(outages: list[Outage], start_ns: int, hold_ns: int, allowed: int) -> tuple[list[Outage], int]:
+    """Leave out single bad requests that are as frequent as in the baseline; returns the rest and how many they were.
+
+    What falls within the hold time of the start is the fault's, never noise. When there are more isolated ones than the
+    baseline lets expect (`allowed`) none of them is noise.
+    """
+    isolated = [outage for outage in outages if outage.bad == 1 and outage.first_ns >= start_ns + hold_ns]
+    isolated = [outage for outage in isolated if outage.held]
+    if not isolated or len(isolated) > allowed:
+        return outages, 0
+    return [outage for outage in outages if outage not in isolated], len(isolated)
+
+
+def expected_at_most(mean: float) -> int:
+    """The 95 % quantile of a Poisson count with this mean; 0 for a mean of 0."""
+    term = total = float(np.exp(-mean))
+    count = 0
+    while total < 0.95 and count < 10_000_000:
+        count += 1
+        term *= mean / count
+        total += term
+        if term == 0.0:  # a mean beyond what exp() can hold: take the normal quantile
+            return int(mean + 1.645 * mean**0.5)
+    return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What recovery is found in: requests sorted by scheduled time, and how the baseline was."""
+
+    scheduled_ns: Ints
+    bad: Mask
+    known: Mask  # rows that say good or bad; the others are passed over
+    in_flight_bad: bool  # a request that was under way when the first fault struck ended badly
+    rate_per_s: float
+    hold_ns: int
+    end_ns: int  # of the observation
+    baseline_requests: int
+    baseline_bad: int
+
+
+def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns: int) -> tuple[Recovery, ...]:
+    """One recovery for each group of strikes, given as (struck, first proof), in order of time.
+
+    Strikes closer together than the hold time are one group: nothing could be told apart. `until_ns` is where the undo
+    begins: an outage that begins later is not the fault's.
+    """
+    groups = [starts[0]] if starts else []
+    for struck, proven in starts[1:]:
+        if struck - groups[-1][0] >= seen.hold_ns:
+            groups.append((struck, proven))
+    first_ns = groups[0][0] if groups else 0
+    after = seen.scheduled_ns >= first_ns
+    outages = find_outages(seen.scheduled_ns, seen.bad & after, seen.known & after, seen.hold_ns, seen.end_ns)
+    found = []
+    for number, (struck, proven) in enumerate(groups):
+        next_ns = groups[number + 1][0] if number + 1 < len(groups) else until_ns
+        own = [outage for outage in outages if struck <= outage.first_ns < next_ns]
+        found.append(_recover(seen, own, struck, proven, next_ns, seen.in_flight_bad and number == 0))
+    return tuple(found)
+
+
+def _recover(
+    seen: Observed, outages: list[Outage], struck: int, proven: int | None, next_ns: int, in_flight_bad: bool
+) -> Recovery:
+    share = seen.baseline_bad / seen.baseline_requests if seen.baseline_requests else 0.0
+    begin, end = np.searchsorted(seen.scheduled_ns, [struck, max(struck, next_ns)])
+    kept, noise = without_noise(outages, struck, seen.hold_ns, expected_at_most(share * int(end - begin)))
+    first_bad = kept[0].first_ns if kept else None
+    shown = [moment for moment in (proven, first_bad) if moment is not None]
+    start = struck if in_flight_bad else max(struck, min(shown, default=struck))
+    if kept:
+        after_ns, by_ns, held = kept[0].last_ns, kept[0].by_ns, kept[0].held
+    else:
+        rows = np.flatnonzero(seen.known & (seen.scheduled_ns >= start))
+        after_ns = start
+        by_ns = int(seen.scheduled_ns[rows[0]]) if len(rows) else None
+        held = by_ns is not None and seen.end_ns - by_ns >= seen.hold_ns
+    return Recovery(
+        start_ns=start,
+        after_ns=after_ns,
+        by_ns=by_ns,
+        held=held,
+        outages=tuple(kept),
+        noise=noise,
+        noisy=share * seen.rate_per_s * seen.hold_ns / NS_PER_S > NOISY,
+    )
