@@ -91,7 +91,7 @@ def _unlimited() -> Any:
     """The guard weighs the targets of all activities together; here nothing is refused for being too much."""
     from harness.experiment.model import BlastRadius
 
-    return BlastRadius(pods=10_000, nodes=10_000, share=1.0, floor=0)
+    return BlastRadius(pods=10_000, nodes=10_000)
 
 
 def _function(activity: Mapping[str, Any]) -> str:
