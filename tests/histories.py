@@ -10,6 +10,7 @@ Times of a course are seconds from the strike. The same course gives the same by
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -274,9 +275,17 @@ def alter_requests(run_dir: Path, alter: Callable[[list[dict[str, Any]]], list[d
 
 
 def alter_lines(path: Path, alter: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
-    """Rewrite actions.jsonl or cluster.jsonl, given and returned as a list of objects."""
+    """Rewrite actions.jsonl or cluster.jsonl, given and returned as a list of objects.
+
+    The count of lines that the history was closed with follows, so that the alteration is all that is wrong.
+    """
     lines = alter([json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()])
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    if path.name == "cluster.jsonl":
+        actions_file = path.with_name("actions.jsonl")
+        text = actions_file.read_text(encoding="utf-8")
+        closed = f'"cluster_lines":{len(lines)}' + "}"
+        actions_file.write_text(re.sub(r'"cluster_lines": ?\d+}', closed, text), encoding="utf-8")
 
 
 # -- what the harness did -----

@@ -117,8 +117,9 @@ def _stopped(case: Case) -> Answer:
 
 
 def _history_complete(case: Case) -> Answer:
-    settle_ns = case.spec.phases.settle_ns
-    return history_complete.history_complete(case.requests, case.timeline, case.history.damage, settle_ns)
+    return history_complete.history_complete(
+        case.requests, case.timeline, case.history.damage, case.history.actions, case.spec.phases
+    )
 
 
 def _load_delivered(case: Case) -> Answer:
@@ -151,7 +152,9 @@ def _baseline_steady(case: Case) -> Answer:
 def _fault_proven(case: Case) -> Answer:
     timeline = case.timeline
     method = case.experiment.chaos.get("method") or ()
-    return fault_proven.fault_proven(timeline.strikes, case.claims, timeline.activities, method)
+    begin, end = timeline.start_of(Phase.FAULT), case.until_ns
+    span = (begin, end) if begin is not None and end is not None else None
+    return fault_proven.fault_proven(timeline.strikes, case.claims, timeline.activities, method, span)
 
 
 def _undo_verified(case: Case) -> Answer:
@@ -250,7 +253,8 @@ def _stable(limit_ns: int) -> Callable[[Case], Answer]:
         if (refused := _served_before(case)) is not None:
             return refused
         certain = case.recoveries(doubting=False, other_version=others)
-        doubted = case.recoveries(doubting=True, other_version=others)
+        unnamed = case.requests.outcome.is_(outcomes.OK) & ~case.requests.version.known()
+        doubted = case.recoveries(doubting=True, other_version=others | unnamed)
         return stable_version.stable_within(certain, doubted, limit_ns, case.spec.expect.hold_ns)
 
     return answer

@@ -17,10 +17,12 @@ def fault_proven(
     claims: Mapping[str, Sequence[Claim]],
     activities: Sequence[Action],
     method: Sequence[Mapping[str, Any]],
+    span: tuple[int, int] | None,
 ) -> Answer:
     """Every activity of the method ended well, every fault was injected, and each of its claims was seen.
 
-    `claims` are the settled claims by fault, `method` the activities of the experiment file.
+    `claims` are the settled claims by fault, `method` the activities of the experiment file, `span` the [from, to) of
+    the fault and recover phases.
     """
     broken = _method(activities, method)
     if broken is not None:
@@ -34,6 +36,8 @@ def fault_proven(
         name = f"{strike.fault} on {strike.target}"
         if strike.failed is not None:
             return invalid(f"{name} failed: {strike.failed}", hint=hint, at_ns=at)
+        if span is None or at is None or not span[0] <= at < span[1]:
+            return invalid(f"{name} struck outside of the fault phase", at_ns=at)
         if strike.injected_ns is None:
             return invalid(f"{name} began and was never injected", hint=hint, at_ns=at)
         own = claims.get(strike.fault_id, ())
@@ -44,8 +48,8 @@ def fault_proven(
                 said = f": {claim.why}" if claim.why else ""
                 why = f"{name} is not proven, {claim.claim} was not seen{said}"
                 return invalid(why, seen=f"{claim.claim} not seen", hint=hint, at_ns=claim.t_ns)
-            if strike.begin_ns is not None and claim.t_ns < strike.begin_ns:
-                early = format_duration(strike.begin_ns - claim.t_ns)
+            if claim.t_ns < at:
+                early = format_duration(at - claim.t_ns)
                 why = f"{name} is not proven, {claim.claim} was seen {early} before the fault struck"
                 return invalid(why, hint=hint, at_ns=claim.t_ns)
     return _proven(struck, claims)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from harness.checks.answer import Answer, count, invalid, passed
+from harness.experiment.model import Phases
 from harness.history import requests as outcomes
 from harness.history.columns import Damage, Requests
-from harness.history.records import Phase
+from harness.history.records import Phase, Record
 from harness.measure.timeline import Timeline
-from harness.units import NS_PER_MS, format_duration
+from harness.units import NS_PER_MS, NS_PER_S, format_duration
 
 # A request is stamped by one clock in one process, so its times are in order; this allows for the stamping itself.
 TOLERANCE_NS = NS_PER_MS
+OBSERVED_SHARE = 0.9  # of the declared length of a phase
+# Threads write side by side, and evidence is written down a little after it was seen.
+DISORDER_NS = 10 * NS_PER_S
 
 
-def history_complete(requests: Requests, timeline: Timeline, damage: Sequence[Damage], settle_ns: int) -> Answer:
+def history_complete(
+    requests: Requests, timeline: Timeline, damage: Sequence[Damage], actions: Sequence[Record], declared: Phases
+) -> Answer:
     """Every arrival of the schedule is there exactly once, from the baseline to the end of the settle phase."""
-    wrong = [*_load(timeline, requests), *_damage(damage, timeline), *_phases(timeline, settle_ns)]
-    wrong += _clock(requests, timeline)
+    wrong = [*_load(timeline, requests), *_damage(damage, timeline), *_phases(timeline, declared)]
+    wrong += [*_order(actions, timeline), *_clock(requests, timeline)]
     seen = f"{count(len(requests), 'request')}, {count(len(timeline.spans), 'phase')}"
     if wrong:
         more = f" ({count(len(wrong) - 1, 'more problem')})" if len(wrong) > 1 else ""
@@ -56,7 +63,7 @@ def _damage(damage: Sequence[Damage], timeline: Timeline) -> list[str]:
     return [str(one) for one in damage if one not in harmless]
 
 
-def _phases(timeline: Timeline, settle_ns: int) -> list[str]:
+def _phases(timeline: Timeline, declared: Phases) -> list[str]:
     found = [span.phase for span in timeline.spans]
     order = list(Phase)
     if timeline.stops:  # the phases that a run left out are told by its stop
@@ -68,11 +75,27 @@ def _phases(timeline: Timeline, settle_ns: int) -> list[str]:
         return [f"the phases are {', '.join(found)}, which is no order that a run has"]
     if any(span.end_ns is not None and span.end_ns < span.start_ns for span in timeline.spans):
         return ["a phase ends before it began"]
-    settle = timeline.span(Phase.SETTLE)
-    if settle is not None and not timeline.stops and timeline.stop_ns is not None:
-        lasted = timeline.stop_ns - settle.start_ns
-        if lasted < 0.9 * settle_ns:
-            return [f"the load stopped {format_duration(lasted)} into the settle phase"]
+    if timeline.stops or timeline.stop_ns is None:
+        return []
+    for phase, declared_ns in ((Phase.RECOVER, declared.recover_ns), (Phase.SETTLE, declared.settle_ns)):
+        span = timeline.span(phase)
+        if span is None or span.end_ns is None:
+            continue
+        lasted = min(span.end_ns, timeline.stop_ns) - span.start_ns
+        if lasted < OBSERVED_SHARE * declared_ns:
+            whole = format_duration(declared_ns)
+            return [f"the {phase.value} phase was observed for {format_duration(max(0, lasted))} of {whole}"]
+    return []
+
+
+def _order(actions: Sequence[Record], timeline: Timeline) -> list[str]:
+    """Records are written as things happen; a run that was finished by another machine has another clock."""
+    if timeline.stops:
+        return []
+    for before, after in pairwise(actions):
+        if before.t_ns - after.t_ns > DISORDER_NS:
+            earlier = format_duration(before.t_ns - after.t_ns)
+            return [f"a record of actions.jsonl is {earlier} older than the one before it"]
     return []
 
 

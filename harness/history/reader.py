@@ -15,7 +15,7 @@ from harness.errors import FileErrors, InvalidRun
 from harness.experiment.model import Experiment
 from harness.history.columns import Coded, Damage, Requests, read_requests
 from harness.history.records import FORMAT, TYPES, LoadState, Note, Phase, Record, Watched
-from harness.history.writer import ACTIONS, CLUSTER, CUT_LINE
+from harness.history.writer import ACTIONS, CLOSED_WITH, CLUSTER, CUT_LINE
 
 __all__ = ["Coded", "Damage", "History", "Requests"]
 
@@ -46,7 +46,9 @@ class History:
         experiment = _read_experiment(run_dir)
         damage: list[Damage] = []
         actions = _read_lines(run_dir / ACTIONS, damage)
-        watched = [record for record in _read_lines(run_dir / CLUSTER, damage) if isinstance(record, Watched)]
+        cluster = _read_lines(run_dir / CLUSTER, damage)
+        watched = [record for record in cluster if isinstance(record, Watched)]
+        damage += closing_damage(actions, len(cluster))
         actions = [record for record in actions if not isinstance(record, Watched)]
         requests, wrong = read_requests(run_dir)
         damage += wrong
@@ -61,6 +63,17 @@ class History:
             watched=watched,
             damage=damage,
         )
+
+
+def closing_damage(actions: list[Record], cluster_lines: int) -> list[Damage]:
+    """Whether the harness closed its history, and cluster.jsonl still has all its lines."""
+    closed = [one.facts[CLOSED_WITH] for one in actions if isinstance(one, Note) and CLOSED_WITH in one.facts]
+    if not closed:
+        return [Damage(where=ACTIONS, kind="cut", what="was not closed: its writer died, or its tail is missing")]
+    if closed[-1] != cluster_lines:
+        what = f"has {cluster_lines} lines that can be read, {closed[-1]} were written"
+        return [Damage(where=CLUSTER, kind="cut", what=what)]
+    return []
 
 
 def arrival_damage(requests: Requests, actions: list[Record]) -> list[Damage]:

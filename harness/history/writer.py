@@ -20,6 +20,8 @@ from harness.history.records import TYPE_NAMES, Note, Record, Watched
 ACTIONS = "actions.jsonl"
 CLUSTER = "cluster.jsonl"
 
+# The facts of the last line that a recorder writes: how many lines cluster.jsonl has. Without it a tail may be missing.
+CLOSED_WITH = "cluster_lines"
 # The mark behind a line that an earlier writer left unfinished: with it, and only with it, a reader forgives the line.
 CUT_LINE = "cut_line"
 
@@ -30,17 +32,27 @@ class Recorder:
     def __init__(self, run_dir: Path) -> None:
         self._lock = threading.Lock()
         self._files = {name: _open(run_dir / name) for name in (ACTIONS, CLUSTER)}
+        self._cluster_lines = _lines(run_dir / CLUSTER)
+        self._last_ns = time.monotonic_ns()
 
     def record(self, rec: Record) -> None:
         """The record is with the operating system after this. Raises OSError, ValueError once closed."""
         line = to_line(rec)
         with self._lock:
-            file = self._files[CLUSTER if isinstance(rec, Watched) else ACTIONS]
-            _write_all(file, line)
+            if isinstance(rec, Watched):
+                _write_all(self._files[CLUSTER], line)
+                self._cluster_lines += 1
+            else:
+                _write_all(self._files[ACTIONS], line)
+                self._last_ns = rec.t_ns
 
     def close(self) -> None:
-        """Everything is on the disk itself after this. Closing twice is fine."""
+        """The history says that it is whole, and is on the disk itself, after this. Closing twice is fine."""
         with self._lock:
+            if self._files[ACTIONS] >= 0:
+                facts = {CLOSED_WITH: self._cluster_lines}
+                note = Note(t_ns=self._last_ns, text="the history was closed", facts=facts)
+                _write_all(self._files[ACTIONS], to_line(note))
             for file in self._files.values():
                 if file >= 0:
                     os.fsync(file)
@@ -75,6 +87,11 @@ def _open(path: Path) -> int:
         )
         _write_all(file, b"\n" + to_line(note))
     return file
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
 
 
 def _write_all(file: int, data: bytes) -> None:

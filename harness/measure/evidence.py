@@ -46,8 +46,8 @@ class Answers:
 
 def settle(strike: Strike, evidence: Evidence, answers: Answers) -> Claim:
     """The claim with its answer."""
-    if evidence.channel != "requests":
-        seen, why = bool(evidence.seen), evidence.detail
+    if evidence.channel != "requests" or evidence.seen is False:
+        seen, why = evidence.seen is True, evidence.detail
     elif evidence.claim == "pod-silent":
         seen, why = _silent(strike, evidence, answers)
     elif evidence.claim == "latency-added":
