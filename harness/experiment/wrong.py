@@ -101,7 +101,7 @@ def _message(
         return "is empty. Give it a value or leave it out.", ""
     if kind in ("literal_error", "union_tag_invalid"):
         allowed = [
-            word.strip(" '")
+            _yaml_word(word.strip(" '"))
             for word in str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ").split(",")
         ]
         value = context.get("tag", seen)

@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.faults._strike import Aim, FaultContext, duration_ns
+from harness.faults._strike import Aim, Fault, FaultContext, duration_ns
 from harness.guard import Target
 from harness.kube import Cluster, Object
 
@@ -41,10 +41,15 @@ def targets(activity: Mapping[str, Any], cluster: Cluster, experiment: Experimen
     count = arguments.get("count", 1)
     name = str(activity["name"])
     match _function(activity):
-        case "pod_kill" | "no_op" | "pod_latency":
+        case "pod_kill":
+            from harness.faults import kill_pod
+
+            return [_pod_target(name, kill.pod, _undo(kill, cluster)) for kill in kill_pod.select(aim, selector, count)]
+        case "no_op" | "pod_latency":
             from harness.faults import _pods
 
-            return [_pod_target(name, pod) for pod in _pods.choose(aim, selector, count)]
+            undo = "the proxy before it adds nothing, and is taken out" if _function(activity) == "pod_latency" else ""
+            return [_pod_target(name, pod, undo) for pod in _pods.choose(aim, selector, count)]
         case "node_drain":
             return _drained(name, aim, selector, count, arguments)
         case "bad_release":
@@ -60,6 +65,7 @@ def targets(activity: Mapping[str, Any], cluster: Cluster, experiment: Experimen
                     name=found.facts["deployment"],
                     namespace=aim.namespace,
                     detail=detail,
+                    undo=_undo(found, cluster),
                 )
             ]
         case _:
@@ -76,22 +82,35 @@ def _drained(name: str, aim: Aim, selector: str, count: int, arguments: Mapping[
     )
     found = []
     for drain in drain_node.select(aim, selector, count, arguments.get("nodes") or "", rules):
-        found.append(Target(activity=name, kind="Node", name=drain.facts["node"], detail="cordoned and drained"))
+        node = drain.facts["node"]
+        undo = _undo(drain, aim.cluster)
+        found.append(Target(activity=name, kind="Node", name=node, detail="cordoned and drained", undo=undo))
         found += [_pod_target(name, pod) for pod in drain.pods]
     return found
 
 
-def _pod_target(activity: str, pod: Object) -> Target:
+def _pod_target(activity: str, pod: Object, undo: str = "") -> Target:
     metadata = pod["metadata"]
-    detail = f"on node {pod['spec'].get('nodeName')}, ready"
-    return Target(activity=activity, kind="Pod", name=metadata["name"], namespace=metadata["namespace"], detail=detail)
+    return Target(
+        activity=activity,
+        kind="Pod",
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        detail=f"on node {pod['spec'].get('nodeName')}, ready",
+        undo=undo,
+    )
+
+
+def _undo(fault: Fault, cluster: Cluster) -> str:
+    """What would be written down before the act, in words."""
+    return "; ".join(entry.what for entry in fault.undo(cluster, "plan", "plan"))
 
 
 def _unlimited() -> Any:
     """The guard weighs the targets of all activities together; here nothing is refused for being too much."""
     from harness.experiment.model import BlastRadius
 
-    return BlastRadius(pods=10_000, nodes=10_000)
+    return BlastRadius.model_validate({"pods": 10_000, "nodes": 10_000})
 
 
 def _function(activity: Mapping[str, Any]) -> str:
