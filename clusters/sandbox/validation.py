@@ -6,12 +6,13 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from clusters.sandbox import defaults
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import parse
 from clusters.sandbox.schema import fields, type_of
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object, Stored
+from clusters.sandbox.store import Object, Stored, thaw
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
@@ -19,7 +20,7 @@ _DNS_LABEL = re.compile(_LABEL)
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_HANDLERS = ("httpGet", "tcpSocket", "exec", "grpc", "sleep")
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _SAID_SUBDOMAIN = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
@@ -172,7 +173,8 @@ def _container(container: Object, path: str, volumes: set[str], faults: Faults) 
                 (f"{path}.volumeMounts[{i}].name", "FieldValueNotFound", f'Not found: "{mount["name"]}"')
             )
     for name in _PROBES:
-        if probe := container.get(name):
+        probe = container.get(name)
+        if probe is not None:
             _handler(probe, f"{path}.{name}", faults)
             for field in (
                 "initialDelaySeconds",
@@ -233,7 +235,9 @@ def _pod(pod: Object, old: Stored | None, faults: Faults) -> None:
 
 
 def _fixed(spec: Object) -> Object:
-    """A pod's spec without what an update may change."""
+    """A pod's spec, defaults filled in, without what an update may change."""
+    spec = thaw(spec)
+    defaults.pod_spec(spec)
     kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations", "schedulingGates")}
     for field in ("containers", "initContainers"):
         if field in spec:
