@@ -98,7 +98,7 @@ def payload(
         ],
         "bands": [{"kind": band.kind, "label": band.label, "from": band.from_s, "to": band.to_s} for band in bands],
         "latency": _latency(experiment, requests, data, drawn, edges),
-        "rate": _rate(data, edges),
+        "rate": _rate(data, edges, float(data.t_s[0]), float(data.t_s[-1])),
         "budget": _budget(verdict, experiment, data, from_s, to_s),
         "ecdf": _ecdf(verdict, data),
     }
@@ -176,9 +176,12 @@ def _cells(cells: Cells | None) -> dict[str, Any] | None:
     }
 
 
-def _rate(data: Classified, edges: Floats) -> dict[str, Any]:
+def _rate(data: Classified, edges: Floats, from_s: float, to_s: float) -> dict[str, Any]:
     classes = len(data.names)
     width = float(edges[1] - edges[0])
+    # The last second of a run is seldom a whole one: a rate counts the part of it that was load.
+    covered = np.minimum(edges[1:], to_s) - np.maximum(edges[:-1], from_s)
+    covered = np.where(covered > width / 20, covered, width)
     offered = count_by(data.t_s, np.zeros(len(data.t_s), dtype=np.int32), 1, edges)[0]
     # What never ended has no end to be counted at; it stands where it was scheduled.
     ended = np.where(np.isnan(data.end_s), data.t_s, data.end_s)
@@ -186,9 +189,9 @@ def _rate(data: Classified, edges: Floats) -> dict[str, Any]:
     return {
         "from": float(edges[0]),
         "width": width,
-        "offered": pack(offered / width, "f4"),
-        "by_class": [pack(row / width, "f4") for row in answered],
-        "highest": float(max(offered.max(), answered.sum(axis=0).max())) / width,
+        "offered": pack(offered / covered, "f4"),
+        "by_class": [pack(row / covered, "f4") for row in answered],
+        "highest": float(max((offered / covered).max(), (answered.sum(axis=0) / covered).max())),
     }
 
 

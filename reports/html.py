@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _HERE = Path(__file__).parent
 _MOST_ERRORS = 20
 _MOST_ROWS = 400  # of evidence, undo and notes; a run has a few dozen
-_MARK = {"PASSED": "✓", "FAILED": "✗", "INVALID": "?", "ABORTED": "■", "RESIDUE": "!", "SKIPPED": "–"}
+MARK = {"PASSED": "✓", "FAILED": "✗", "INVALID": "?", "ABORTED": "■", "RESIDUE": "!", "SKIPPED": "–"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def render(run_dir: Path, verdict: Verdict, history: History | None) -> str:
     pictures = _pictures(verdict, experiment, requests)
     view: dict[str, Any] = {
         "verdict": verdict,
-        "mark": _MARK,
+        "mark": MARK,
         "meaning": story.MEANING[verdict.verdict],
         "name": story.experiment_name(verdict),
         "started": story.started(verdict),
@@ -142,6 +142,8 @@ def _count(value: Any) -> str:
 
 def _pictures(verdict: Verdict, experiment: Experiment | None, requests: Requests | None) -> dict[str, Any]:
     """Plots and tracks; without a single request only the bands of the phases."""
+    import numpy as np
+
     from reports import charts, downsample, tracks
 
     zero = story.zero_ns(verdict)
@@ -157,7 +159,10 @@ def _pictures(verdict: Verdict, experiment: Experiment | None, requests: Request
     data = None
     if requests is not None and recorded:
         data = downsample.classify(requests, experiment.slos if experiment is not None else (), zero or 0)
-        from_s, to_s = min(from_s, float(data.t_s[0])), max(to_s, float(data.t_s[-1]))
+        from_s, to_s = (
+            min(from_s, float(data.t_s[0])),
+            max(to_s, float(data.t_s[-1]), float(np.nanmax(data.end_s, initial=0))),
+        )
     if to_s <= from_s:
         to_s = from_s + 1.0
     bands = tracks.bands(verdict, from_s, to_s)

@@ -60,7 +60,8 @@ def _suite(verdict: Verdict) -> ElementTree.Element:
     for attribute, ending in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(attribute, str(endings.count(ending)))
     properties = ElementTree.SubElement(suite, "properties")
-    for key, value in (("run_id", verdict.run_id), ("verdict", verdict.verdict.value), *story.environment(verdict)):
+    known = dict(story.environment(verdict)) | {"run_id": verdict.run_id, "verdict": verdict.verdict.value}
+    for key, value in known.items():
         ElementTree.SubElement(properties, "property", name=_clean(key), value=_clean(value))
     for case in cases:
         suite.append(_element(case, experiment))
@@ -96,7 +97,7 @@ def _details(verdict: Verdict, check: CheckResult) -> str:
     lines = [f"expected: {check.expected}", f"seen: {check.seen}"]
     where = story.where(verdict, check)
     if where:
-        lines.append(f"where: {where}")
+        lines.append(f"where: {where} after the load began")
     if check.hint:
         lines.append(f"hint: {check.hint}")
     return "\n".join(lines)

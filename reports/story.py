@@ -191,8 +191,10 @@ def saw(verdict: Verdict) -> list[str]:
             ", ".join(f"{count:,} {name}" for count, name in sorted(kinds, key=lambda kind: (-kind[0], kind[1])))
         )
     recovery = section(measurements, "recovery")
-    start, by = number(recovery, "start_ns"), number(recovery, "by_ns")
-    if start is not None and by is not None:
+    start, after, by = (number(recovery, key) for key in ("start_ns", "after_ns", "by_ns"))
+    if start is not None and after is not None and after <= start and by is not None:
+        lines.append("service was never away after the fault")
+    elif start is not None and by is not None:
         lines.append(f"service back {format_duration(max(by - start, 0))} after the fault's effect began")
     elif start is not None:
         lines.append("service did NOT come back while it was watched")
@@ -228,7 +230,9 @@ def figures(verdict: Verdict) -> list[Figure]:
     start, after, by = (number(recovery, key) for key in ("start_ns", "after_ns", "by_ns"))
     if start is not None:
         value = "not seen" if by is None else format_duration(max(by - start, 0))
-        note = "" if after is None or by is None else f"last bad at {format_duration(max(after - start, 0))}"
+        note = "" if after is None else f"last bad request {format_duration(max(after - start, 0))} after the fault"
+        if after is not None and after <= start and by is not None:
+            value, note = "never away", "no bad request after the fault"
         found.append(Figure("Service back after", value, note))
     before, during = (section(measurements, "latency", part) for part in ("baseline", "fault"))
     p99 = number(before, "p99_ns")

@@ -60,8 +60,8 @@ def render(verdict: Verdict, report: Path | None = None) -> RenderableType:
             table.add_row(mark, Text(check.name), Text(_line(check.expected)), seen)
         parts += [table, Text("")]
     if report is not None:
-        # no_wrap: a path that is broken over two lines can be neither clicked nor copied.
-        parts.append(Text.assemble(("Report  ", "dim"), str(report), no_wrap=True, overflow="ignore"))
+        # On a line of its own where it would not fit behind the word, and folded rather than cropped beyond that.
+        parts.append(Text.assemble(("Report ", "dim"), str(report), overflow="fold"))
     return Group(*parts)
 
 

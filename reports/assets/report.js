@@ -179,6 +179,7 @@
     const { min, max } = u.scales.x;
     ctx.font = font();
     ctx.textAlign = "right";
+    ctx.textBaseline = "bottom";
     for (const limit of L.limits) {
       if (limit.ms > top) continue;
       ctx.strokeStyle = theme.soft;
@@ -243,8 +244,8 @@
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
     ctx.fillStyle = theme.soft;
-    for (const limit of L.limits) if (limit.ms <= top) ctx.fillText(limit.label, u.bbox.left + u.bbox.width - 4 * dpr, Y(limit.ms) - 4 * dpr);
-    if (neverSent) ctx.fillText("never sent", u.bbox.left + u.bbox.width - 4 * dpr, Y(unsent) - 6 * dpr);
+    for (const limit of L.limits) if (limit.ms <= top) ctx.fillText(limit.label, u.bbox.left + u.bbox.width - 4 * dpr, Y(limit.ms) - 2 * dpr);
+    if (neverSent) ctx.fillText("never sent", u.bbox.left + u.bbox.width - 4 * dpr, Y(unsent) - 2 * dpr);
   }
   function nearest(u, left, cursorTop) {
     const reach = 26, a = lowerBound(t, u.posToVal(left - reach, "x")), b = lowerBound(t, u.posToVal(left + reach, "x"));
