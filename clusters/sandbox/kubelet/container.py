@@ -1,0 +1,475 @@
+"""One container of a pod: pulled, started, probed, restarted with back-off, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clusters.sandbox.kubelet import volumes
+from clusters.sandbox.kubelet.backoff import Backoff
+from clusters.sandbox.kubelet.environment import ConfigError, expand, variables
+from clusters.sandbox.kubelet.handlers import Answer, ask
+from clusters.sandbox.kubelet.probes import Probes
+from clusters.sandbox.kubelet.process import ContainerProcess, Ended
+from clusters.sandbox.kubelet.status import ContainerView, stamp, waiting
+from clusters.sandbox.quantity import parse
+
+if TYPE_CHECKING:
+    from clusters.sandbox.kubelet.images import Image
+    from clusters.sandbox.kubelet.worker import PodWorker
+
+_LEAST_GRACE_S = 2.0  # what is left for SIGTERM when a preStop hook used the grace up, as in a kubelet
+_CONFIG_RETRY_S = 2.0
+_GRACE_LOOK_S = 0.25  # how soon a shortened grace is noticed
+# A kubelet lists its containers once a second (PLEG): an end is noticed half a second later on average.
+_NOTICE_S = 0.5
+_OUTPUT_LIMIT = 10 * 1024
+
+
+class Container:
+    """A container across its restarts. `view` is what its status says."""
+
+    def __init__(self, pod: PodWorker, spec: Mapping[str, Any], *, init: bool = False) -> None:
+        self.pod, self.spec, self.init = pod, spec, init
+        self.name: str = spec["name"]
+        self.sidecar = init and spec.get("restartPolicy") == "Always"
+        held = pod.pod["spec"].get("initContainers") and not init
+        self.view = ContainerView(
+            self.name,
+            spec.get("image", ""),
+            init=init,
+            sidecar=self.sidecar,
+            state=waiting("PodInitializing" if held or init else "ContainerCreating"),
+        )
+        clocks = pod.kubelet
+        self._crashes = Backoff(clocks.backoff_initial_s, clocks.backoff_longest_s)
+        self._pulls = Backoff(clocks.backoff_initial_s, clocks.backoff_longest_s)
+        self.process: ContainerProcess | None = None
+        self._probes: Probes | None = None
+        self._life: asyncio.Task[None] | None = None
+        self._started = asyncio.Event()
+        self._stopping: asyncio.Task[None] | None = None
+        self._places: dict[str, str] = {}
+        self._failing: asyncio.Task[None] | None = None
+        self._last_ended: Ended | None = None
+        self._start_error = ""
+
+        limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
+        self.memory_limit = int(parse(limit)) if limit else 0
+
+    # From outside
+
+    def start(self) -> None:
+        """Begins to run it, and keeps it running as the restart policy says."""
+        self._life = asyncio.get_running_loop().create_task(self._live())
+
+    async def done(self) -> None:
+        """Returns when it has ended for good."""
+        if self._life is not None:
+            await asyncio.wait([self._life])
+            if not self._life.cancelled():
+                self._life.result()
+
+    async def until_started(self) -> None:
+        """Returns when a sidecar counts as started."""
+        await self._started.wait()
+
+    def pod_terminates(self) -> None:
+        """No more restarts; liveness no longer matters."""
+        if self._probes is not None:
+            self._probes.pod_terminates()
+        if self._life is not None and self.process is None:
+            self._life.cancel()
+
+    async def stop(self, seconds_left: Callable[[], float], kill_reason: str | None = None) -> None:
+        """preStop, SIGTERM, and SIGKILL once the grace is over; returns when nothing of it is left.
+
+        A second call joins the first one, whose grace it may have shortened.
+        """
+        process = self.process
+        if process is not None and process.ended is None:
+            if self._stopping is None or self._stopping.done():
+                work = self._stop_in_order(process, seconds_left, kill_reason or f"Stopping container {self.name}")
+                self._stopping = asyncio.get_running_loop().create_task(work)
+            await asyncio.wait([self._stopping])
+        if self._life is not None and self.pod.terminating:
+            await asyncio.wait([self._life])
+
+    def kill(self) -> None:
+        """Ends its processes at once."""
+        if self.process is not None:
+            self.process.kill()
+
+    def close(self) -> None:
+        """Ends everything at once, without a word."""
+        if self._life is not None:
+            self._life.cancel()
+        if self._probes is not None:
+            self._probes.stop()
+        self.kill()
+
+    async def run(self, argv: Sequence[str], timeout_s: float | None = None) -> tuple[int, bytes]:
+        """Runs a command beside it; (exit code, the first of its output). TimeoutError kills the command."""
+        helper = await self.exec(argv, stderr=asyncio.subprocess.STDOUT)
+        try:
+            output, _ = await asyncio.wait_for(helper.communicate(), timeout_s)
+        except (TimeoutError, asyncio.CancelledError):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(helper.pid, signal.SIGKILL)
+            raise
+        finally:
+            if self.process is not None:
+                self.process.disown(helper.pid)
+        return helper.returncode or 0, output[:_OUTPUT_LIMIT]
+
+    async def exec(
+        self, argv: Sequence[str], stdin: int | None = asyncio.subprocess.DEVNULL, stderr: int = asyncio.subprocess.PIPE
+    ) -> asyncio.subprocess.Process:
+        """Starts a command in the container's environment. It ends when the container does. OSError when it cannot."""
+        process = self.process
+        if process is None or process.ended is not None:
+            raise ProcessLookupError(f'container "{self.name}" is not running')
+        helper = await asyncio.create_subprocess_exec(
+            *volumes.rewrite(argv, self._places),
+            stdin=stdin,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env=process.env,
+            cwd=process.workdir,
+            start_new_session=True,
+        )
+        process.adopt(helper.pid)
+        return helper
+
+    # Its life
+
+    async def _live(self) -> None:
+        policy = self.pod.pod["spec"].get("restartPolicy", "Always")
+        while not self.pod.terminating:
+            await self.pod.kubelet.up()
+            await self._wait_for_its_turn()
+            image = await self._pull()
+            if image is None:
+                return
+            ended = await self._run_once(image)
+            self._record(ended)
+            again = restarts(policy, init=self.init, sidecar=self.sidecar, code=ended.code)
+            if not again or self.pod.terminating:
+                self.pod.publish()
+                return
+
+    async def _wait_for_its_turn(self) -> None:
+        """The crash back-off: nothing at first, then CrashLoopBackOff for as long as it takes."""
+        ended = self.view.state.get("terminated") or self.view.last_state.get("terminated")
+        if ended is None:
+            return
+        at = self._last_ended.at if self._last_ended is not None else 0.0
+        left = self._crashes.left(at, time.time())
+        if left > 0:
+            wait = f"{self._crashes.wait_s:.0f}s" if self._crashes.wait_s < 60 else _minutes(self._crashes.wait_s)
+            text = f"back-off {wait} restarting failed container={self.name} pod={describe(self.pod.pod)}"
+            if "terminated" in self.view.state:
+                self.pod.publish()  # the end itself is seen before the wait
+                self.view.last_state = self.view.state
+            self.view.state = waiting("CrashLoopBackOff", text)
+            self.pod.publish()
+            about = f"Back-off restarting failed container {self.name} in pod {describe(self.pod.pod)}"
+            self.pod.kubelet.event(self.pod.pod, "Warning", "BackOff", about)
+            await asyncio.sleep(left)
+            await self.pod.kubelet.up()
+        self._crashes.next(at, time.time())
+
+    async def _pull(self) -> Image | None:
+        """The image; waits with ErrImagePull and ImagePullBackOff as long as there is none."""
+        kubelet, name = self.pod.kubelet, self.spec.get("image", "")
+        while True:
+            image = kubelet.images.find(name)
+            if image is not None:
+                if not self.view.restarts:
+                    about = f'Container image "{name}" already present on machine'
+                    kubelet.event(self.pod.pod, "Normal", "Pulled", about)
+                return image
+            if self.spec.get("imagePullPolicy") == "Never":
+                reason, text = "ErrImageNeverPull", f'Container image "{name}" is not present with pull policy of Never'
+                kubelet.event(self.pod.pod, "Warning", reason, text)
+            else:
+                kubelet.event(self.pod.pod, "Normal", "Pulling", f'Pulling image "{name}"')
+                text = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": not found'
+                kubelet.event(self.pod.pod, "Warning", "Failed", f'Failed to pull image "{name}": {text}')
+                kubelet.event(self.pod.pod, "Warning", "Failed", "Error: ErrImagePull")
+                reason = "ErrImagePull"
+            if "terminated" in self.view.state:
+                self.view.last_state = self.view.state
+            self.view.state = waiting(reason, text)
+            self.pod.publish()
+            now = time.time()
+            self._pulls.next(now, now)
+            await asyncio.sleep(min(1.0, self._pulls.wait_s / 2))
+            if reason == "ErrImagePull":
+                back_off = f'Back-off pulling image "{name}": ErrImagePull: {text}'
+                self.view.state = waiting("ImagePullBackOff", back_off)
+                kubelet.event(self.pod.pod, "Normal", "BackOff", f'Back-off pulling image "{name}"')
+                kubelet.event(self.pod.pod, "Warning", "Failed", "Error: ImagePullBackOff")
+                self.pod.publish()
+            await asyncio.sleep(self._pulls.wait_s)
+            await kubelet.up()
+
+    async def _run_once(self, image: Image) -> Ended:
+        """Starts it and waits for its end."""
+        kubelet = self.pod.kubelet
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+        def on_exit(how: Ended) -> None:
+            if not ended.done():
+                ended.set_result(how)
+
+        while True:
+            try:
+                argv, env, workdir = self._program(image)
+                break
+            except ConfigError as error:
+                self.view.state = waiting("CreateContainerConfigError", str(error))
+                kubelet.event(self.pod.pod, "Warning", "Failed", f"Error: {error}")
+                self.pod.publish()
+                await asyncio.sleep(_CONFIG_RETRY_S)
+                await kubelet.up()
+        if "terminated" in self.view.state:
+            self.view.last_state = self.view.state
+        if self.view.last_state:
+            self.view.restarts += 1
+        try:
+            process = ContainerProcess(argv, env, workdir, self._log(), on_exit)
+        except OSError as error:
+            return self._could_not_start(argv, workdir, error)
+        self.process = process
+        self.view.image_id, self.view.container_id = image.digest, f"sandbox://{process.id}"
+        self.view.state = {"running": {"startedAt": stamp(process.started_at)}}
+        kubelet.event(self.pod.pod, "Normal", "Created", f"Created container: {self.name}")
+        kubelet.event(self.pod.pod, "Normal", "Started", f"Started container {self.name}")
+        hook = (self.spec.get("lifecycle") or {}).get("postStart")
+        if hook:
+            await self._after_start(hook, process)
+        if process.ended is None:
+            self._begin_probes(process)
+        self._show()
+        try:
+            how = await ended
+        except asyncio.CancelledError:
+            if process.ended is not None:
+                self._record(process.ended)
+            raise
+        finally:
+            if self._probes is not None:
+                self._probes.stop()
+        if not self.pod.terminating:
+            await asyncio.sleep(_NOTICE_S)
+        await kubelet.up()
+        return how
+
+    def _program(self, image: Image) -> tuple[list[str], dict[str, str], str]:
+        """(command, environment, folder). Raises ConfigError."""
+        kubelet, spec = self.pod.kubelet, self.spec
+        known = variables(kubelet.store, self.pod.pod, spec, self.pod.place)
+        root, self._places = volumes.mount(self.pod.folder, spec, known)
+        command = [expand(word, known) for word in spec.get("command") or ()] or list(image.entrypoint)
+        argv = [*command, *(expand(word, known) for word in spec.get("args") or ())]
+        if not argv:
+            raise ConfigError("no command specified")
+        base = kubelet.base_environment(self.pod.pod, root)
+        own = dict(zip(known, volumes.rewrite(known.values(), self._places), strict=True))
+        env = base | image.env | own | kubelet.marks()
+        if self.name in self.pod.gpus:
+            env["NVIDIA_VISIBLE_DEVICES"] = ",".join(self.pod.gpus[self.name])
+        workdir = spec.get("workingDir") or image.workdir
+        return volumes.rewrite(argv, self._places), env, volumes.rewrite([workdir], self._places)[0]
+
+    def _could_not_start(self, argv: Sequence[str], workdir: str, error: OSError) -> Ended:
+        """As containerd puts it: StartError, 128."""
+        at = time.time()
+        if isinstance(error, FileNotFoundError) and not Path(workdir).is_dir():
+            why = f"chdir to cwd ({workdir!r}) failed: no such file or directory"
+        elif isinstance(error, FileNotFoundError):
+            why = f'exec: "{argv[0]}": executable file not found in $PATH'
+        else:
+            why = f'exec: "{argv[0]}": {error.strerror}'
+        self._start_error = f"failed to create containerd task: failed to start container: {why}: unknown"
+        self.pod.kubelet.event(self.pod.pod, "Warning", "Failed", f"Error: {self._start_error}")
+        return Ended(128, at)
+
+    async def _after_start(self, hook: Mapping[str, Any], process: ContainerProcess) -> None:
+        """postStart: the container counts as running only afterwards, and ends when its hook fails."""
+        self.view.state = waiting("PodInitializing" if self.init else "ContainerCreating")
+        answer = await self._hook(hook, 3600.0)
+        self.view.state = {"running": {"startedAt": stamp(process.started_at)}}
+        if not answer.ok:
+            text = f"PostStartHook failed: {answer.detail}"
+            self.pod.kubelet.event(self.pod.pod, "Warning", "FailedPostStartHook", text)
+            await self.stop(self._own_grace({}), f"Killing container {self.name}: FailedPostStartHook")
+
+    def _begin_probes(self, process: ContainerProcess) -> None:
+        self._probes = Probes(
+            self.spec,
+            process.started_at,
+            self._ask,
+            self._show,
+            self._probe_failed,
+            lambda text: self.pod.kubelet.event(self.pod.pod, "Warning", "Unhealthy", text),
+            self.pod.kubelet.up,
+        )
+        if self.pod.terminating:
+            self._probes.pod_terminates()
+        self._probes.start()
+
+    def _show(self) -> None:
+        """Brings what the probes say into the status."""
+        running = self.process is not None and self.process.ended is None
+        self.view.started = running and self._probes is not None and self._probes.started
+        self.view.ready = running and self._probes is not None and self._probes.ready
+        if self.view.started:
+            self._started.set()
+        self.pod.publish()
+
+    async def _ask(self, probe: Mapping[str, Any], timeout_s: float) -> Answer:
+        return await ask(probe, self.spec, self.pod.ip, timeout_s, self._run_words)
+
+    async def _run_words(self, argv: Sequence[str], timeout_s: float) -> tuple[int, bytes]:
+        return await self.run(argv, timeout_s)
+
+    def _probe_failed(self, kind: str, probe: Mapping[str, Any]) -> None:
+        """Liveness or startup failed for good: stopped in order, then restarted like any other end."""
+        reason = f"Container {self.name} failed {kind} probe, will be restarted"
+        self._failing = asyncio.get_running_loop().create_task(self.stop(self._own_grace(probe), reason))
+
+    def _own_grace(self, probe: Mapping[str, Any]) -> Callable[[], float]:
+        """The grace of a stop that is not the pod's: the probe's own, or the pod's full one."""
+        grace = probe.get("terminationGracePeriodSeconds")
+        if grace is None:
+            grace = self.pod.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        due = asyncio.get_running_loop().time() + float(grace)
+
+        def left() -> float:
+            own = due - asyncio.get_running_loop().time()
+            return min(own, self.pod.seconds_left()) if self.pod.terminating else own
+
+        return left
+
+    # Its end
+
+    async def _stop_in_order(
+        self, process: ContainerProcess, seconds_left: Callable[[], float], kill_reason: str
+    ) -> None:
+        if seconds_left() > 0:
+            self.pod.kubelet.event(self.pod.pod, "Normal", "Killing", kill_reason)
+            hook = (self.spec.get("lifecycle") or {}).get("preStop")
+            least = 0.0
+            if hook:
+                await self._before_stop(hook, process, seconds_left)
+                least = asyncio.get_running_loop().time() + _LEAST_GRACE_S
+            await self.pod.kubelet.up()
+            process.terminate()
+            await self._until(process.wait(), lambda: max(seconds_left(), least - asyncio.get_running_loop().time()))
+            await self.pod.kubelet.up()
+        process.kill()
+        await process.wait()
+
+    async def _before_stop(
+        self, hook: Mapping[str, Any], process: ContainerProcess, seconds_left: Callable[[], float]
+    ) -> None:
+        """The preStop hook, as long as the grace and the container last."""
+
+        async def work() -> None:
+            answer = await self._hook(hook, seconds_left())
+            if not answer.ok and process.ended is None:
+                text = f"PreStopHook failed: {answer.detail}"
+                self.pod.kubelet.event(self.pod.pod, "Warning", "FailedPreStopHook", text)
+
+        running = asyncio.get_running_loop().create_task(work())
+        gone = asyncio.get_running_loop().create_task(process.wait())
+        try:
+            await self._until(asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED), seconds_left)
+        finally:
+            for task in (running, gone):
+                task.cancel()
+            await asyncio.gather(running, gone, return_exceptions=True)
+
+    @staticmethod
+    async def _until(work: Coroutine[Any, Any, Any], seconds_left: Callable[[], float]) -> None:
+        """Waits for `work`, at most until no seconds are left; somebody may shorten them meanwhile."""
+        task = asyncio.get_running_loop().create_task(work)
+        try:
+            while not task.done() and (left := seconds_left()) > 0:
+                await asyncio.wait([task], timeout=min(left, _GRACE_LOOK_S))
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _hook(self, hook: Mapping[str, Any], timeout_s: float) -> Answer:
+        if "sleep" in hook:
+            await asyncio.sleep(min(float(hook["sleep"]["seconds"]), max(timeout_s, 0)))
+            return Answer(True)
+        return await ask(hook, self.spec, self.pod.ip, max(timeout_s, 0.001), self._run_words)
+
+    def _record(self, ended: Ended) -> None:
+        """The state `terminated`."""
+        self._last_ended = ended
+        process = self.process
+        reason = "Completed" if ended.code == 0 else "Error"
+        state: dict[str, Any] = {"exitCode": ended.code, "finishedAt": stamp(ended.at)}
+        state["startedAt"] = stamp(process.started_at if process is not None else ended.at)
+        if process is not None:
+            state["containerID"] = f"sandbox://{process.id}"
+        if self._start_error:
+            reason = "StartError"
+            state |= {"message": self._start_error, "startedAt": "1970-01-01T00:00:00Z"}
+            self._start_error = ""
+        elif ended.out_of_memory:
+            reason = "OOMKilled"
+        elif ended.lost:
+            reason, state["exitCode"] = "Unknown", 255
+        if ended.code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            state.setdefault("message", self._last_lines())
+        self.view.state = {"terminated": state | {"reason": reason}}
+        self.view.ready = self.view.started = False
+        self._started.clear()
+        self.process = None
+
+    def _last_lines(self) -> str:
+        """The end of its log, at most 80 lines and 2,048 bytes."""
+        lines = self._log().read_bytes().splitlines()[-80:]
+        text = b"\n".join(line.split(b" ", 3)[-1] for line in lines)
+        return text[-2048:].decode(errors="replace")
+
+    def _log(self) -> Path:
+        return self.pod.folder / "logs" / self.name / f"{self.view.restarts}.log"
+
+    def log_path(self, previous: bool = False) -> Path | None:
+        """The log of the latest run, or of the one before; None when there was none."""
+        number = self.view.restarts - (1 if previous else 0)
+        path = self.pod.folder / "logs" / self.name / f"{number}.log"
+        return path if path.exists() else None
+
+
+def _minutes(seconds: float) -> str:
+    whole, rest = divmod(int(seconds), 60)
+    return f"{whole}m{rest}s"
+
+
+def restarts(policy: str, *, init: bool, sidecar: bool, code: int) -> bool:
+    """Whether a container that ended with `code` runs again."""
+    if sidecar:
+        return True
+    if init:
+        return code != 0 and policy != "Never"
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def describe(pod: Mapping[str, Any]) -> str:
+    """A pod as kubelet messages name it: `name_namespace(uid)`."""
+    meta = pod["metadata"]
+    return f"{meta['name']}_{meta['namespace']}({meta['uid']})"
