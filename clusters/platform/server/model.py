@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ class Model:
 
     async def load(self) -> None:
         """The model is ready. Raises what onnxruntime raises when the file is broken."""
+        # It reads this when it is imported: without it, it writes a device ID into the home folder.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
         options = ort.SessionOptions()
