@@ -14,7 +14,9 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from clusters.sandbox import apiserver, auth, defaults, watchdog
 from clusters.sandbox.kinds import Kind
@@ -26,6 +28,25 @@ log = logging.getLogger("clusters.sandbox")
 
 _OWNER_CHECK_S = 1.0
 _FIRST_NETWORK, _LAST_NETWORK = 40, 239  # 127.0 is everybody's
+
+# Those of Settings that may be set from outside, and how they are read.
+_CLOCKS: dict[str, Callable[[str], float]] = {
+    "node_lease_renew_s": float,
+    "node_monitor_grace_s": float,
+    "default_toleration_s": int,
+}
+
+
+def _clocks(given: list[str]) -> dict[str, Any]:
+    """`["node_monitor_grace_s=5"]` as arguments of Settings; ends with a message for what is none of them."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            found[name] = _CLOCKS[name](value)
+        except (KeyError, ValueError):
+            raise SystemExit(f"--clock {text}: write NAME=SECONDS with one of {', '.join(_CLOCKS)}") from None
+    return found
 
 
 def claim_network() -> tuple[str, socket.socket]:
@@ -52,6 +73,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--service-lag", type=float, default=1.0, help="seconds; kube-proxy's")
     parser.add_argument("--owner-pid", type=int, default=None, help="once it is gone, end after --idle-exit")
     parser.add_argument("--idle-exit", type=float, default=600.0, help="seconds without a request")
+    parser.add_argument(
+        "--clock",
+        action="append",
+        default=[],
+        metavar="NAME=SECONDS",
+        help=f"one of Kubernetes' clocks: {', '.join(_CLOCKS)}; for tests of what takes minutes otherwise",
+    )
     return parser.parse_args()
 
 
@@ -129,6 +157,7 @@ def main() -> None:
         service_lag_s=given.service_lag,
         owner_pid=given.owner_pid,
         idle_exit_s=given.idle_exit,
+        **_clocks(given.clock),
     )
     watched = subprocess.Popen(
         [sys.executable, "-m", "clusters.sandbox.watchdog", settings.id], stdin=subprocess.PIPE, start_new_session=True
