@@ -83,7 +83,7 @@ def test_a_budget_is_spent_by_each_eviction(http, namespace, ready_pod, budget):
     """Two in a row cannot both have the one disruption that is allowed, however slow the controller is."""
     for name in "abc":
         ready_pod(name, app="x")
-    budget(maxUnavailable=1)
+    budget(minAvailable=2)
 
     first, second = evict(http, namespace, "a")[0], evict(http, namespace, "b")[0]
 
