@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from harness.history import requests
 
@@ -34,6 +36,31 @@ class WrongAnswerError(Exception):
     """The answer came, complete and well-formed, and is not the golden one."""
 
 
+class TruncatedError(Exception):
+    """The answer began and did not end."""
+
+
+class StatusError(Exception):
+    """The server answered with another status than 200; `message` is its explanation."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(f"{status} {message}")
+        self.status = status
+        self.message = message
+
+
+def safely(as_numpy: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An output whose bytes do not fit its shape is a wrong answer, not an accident of the client."""
+
+    def output(name: str) -> Any:
+        try:
+            return as_numpy(name)
+        except (ValueError, TypeError, KeyError) as error:
+            raise WrongAnswerError(f"{name} is malformed: {error}") from error
+
+    return output
+
+
 def signature(text: object) -> str:
     """A short text that is the same for errors of one kind: numbers (ports, sizes, ids) are left out."""
     line = str(text).strip().splitlines()
@@ -52,6 +79,10 @@ def _classify(error: BaseException, answered: bool) -> tuple[str, str]:
         return requests.WRONG_ANSWER, signature(error)
     if name == "InferenceServerException":
         return _server_said(str(error.status() or ""), str(error.message() or ""))  # type: ignore[attr-defined]
+    if isinstance(error, StatusError):
+        return _server_said(error.status, error.message)
+    if isinstance(error, TruncatedError):
+        return requests.TRUNCATED, text
     if isinstance(error, ConnectionRefusedError):
         return requests.REFUSED, name
     if isinstance(error, TimeoutError):  # the client's own, or the kernel gave up on the connection
@@ -78,7 +109,7 @@ def _server_said(status: str, message: str) -> tuple[str, str]:
         return f"http_{status}", signature(message)
     code = status.removeprefix("StatusCode.") or "UNKNOWN"
     if code == "DEADLINE_EXCEEDED":
-        return requests.TIMEOUT, code
+        return requests.TIMEOUT, "deadline"
     if code == "UNAVAILABLE":
         for pattern, outcome in (
             (_REFUSED, requests.REFUSED),

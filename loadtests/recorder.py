@@ -96,6 +96,9 @@ class Recorder:
         self._names = [_Names() if pa.types.is_dictionary(field.type) else None for field in self._schema]
         self._rows: list[Row] = []
         self.written = 0  # rows in the file
+        self._write_batch(
+            [()] * len(self._schema)
+        )  # makes the writer write the schema: the file is readable from now on
 
     def add(self, row: Row) -> None:
         """The row is in the file after the next flush."""
@@ -106,12 +109,7 @@ class Recorder:
         if not self._rows:
             return
         rows, self._rows = self._rows, []
-        columns = [
-            pa.array(values, field.type) if names is None else names.encode(values)
-            for field, names, values in zip(self._schema, self._names, zip(*rows, strict=True), strict=True)
-        ]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=self._schema))
-        self._write()
+        self._write_batch(list(zip(*rows, strict=True)))
         self.written += len(rows)
 
     def close(self) -> None:
@@ -120,6 +118,14 @@ class Recorder:
         self._writer.close()
         self._write()
         os.close(self._fd)
+
+    def _write_batch(self, columns: list[tuple[Any, ...]]) -> None:
+        arrays = [
+            pa.array(values, field.type) if names is None else names.encode(values)
+            for field, names, values in zip(self._schema, self._names, columns, strict=True)
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._write()
 
     def _write(self) -> None:
         data = memoryview(self._chunk.take())

@@ -12,6 +12,7 @@ import gevent.event
 import gevent.lock
 from locust import User, constant
 from locust.env import Environment
+from locust.event import EventHook
 
 from harness.history import requests
 from loadtests.arrivals import Arrival
@@ -41,10 +42,13 @@ class Client(Protocol):
 class Desk:
     """What the users of one process share: the schedule's outlet and the books."""
 
-    def __init__(self, config: LoadConfig, recorder: Recorder, client: Callable[[], Client]) -> None:
+    def __init__(
+        self, config: LoadConfig, recorder: Recorder, client: Callable[[], Client], request_event: EventHook
+    ) -> None:
         self.config = config
         self.recorder = recorder
         self.client = client
+        self.request_event = request_event
         self.counts = Counts()
         self.start_ns = 0
         self.handover: Handover | None = None
@@ -74,9 +78,24 @@ class Desk:
         if self.connected == self.config.users:
             self.all_connected.set()
 
+    def tell_locust(self, kept: bool, outcome: str, response_ms: float | None, wall_s: float) -> None:
+        """Locust's statistics and listeners hear of a request; its time counts from the schedule, as in the history."""
+        self.request_event.fire(
+            request_type=self.config.protocol,
+            name=self.config.model,
+            response_time=response_ms,
+            response_length=0,
+            response=None,
+            context={"connection": requests.KEPT if kept else requests.NEW},
+            exception=None if outcome == requests.OK else BadRequestError(outcome),
+            start_time=wall_s,
+            url=None,
+        )
+
     def not_sent(self, arrival: Arrival) -> None:
         """Nobody took the arrival in time."""
         self.counts.end(ok=False, sent=False)
+        self.tell_locust(arrival.kept, requests.NOT_SENT, None, time.time())
         self.recorder.add(
             Row(
                 arrival=arrival.number,
@@ -181,17 +200,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
                 protocol=desk.config.protocol,
             )
         )
-        self.environment.events.request.fire(
-            request_type=desk.config.protocol,
-            name=desk.config.model,
-            response_time=(end_ns - scheduled_ns) / 1e6,  # as in the history: from the schedule
-            response_length=0,
-            response=None,
-            context={"connection": requests.KEPT if arrival.kept else requests.NEW},
-            exception=None if attempt.outcome == requests.OK else BadRequestError(attempt.outcome),
-            start_time=wall,
-            url=None,
-        )
+        desk.tell_locust(arrival.kept, attempt.outcome, (end_ns - scheduled_ns) / 1e6, wall)
 
     tasks = [serve]  # noqa: RUF012  as Locust has it
 

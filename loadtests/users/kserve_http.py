@@ -13,7 +13,7 @@ from geventhttpclient.connectionpool import ConnectionPool
 
 from loadtests.config import LoadConfig
 from loadtests.golden import Case
-from loadtests.outcome import Attempt, WrongAnswerError
+from loadtests.outcome import Attempt, WrongAnswerError, safely
 
 
 class _Socket(gevent.socket.socket):  # type: ignore[misc]
@@ -127,20 +127,8 @@ class TritonHttp:
         response = result.get_response()
         attempt.version = response.get("model_version")
         attempt.pod = (response.get("parameters") or {}).get("pod")
-        if wrong := self._cases[case].wrong(_safely(result.as_numpy)):
+        if wrong := self._cases[case].wrong(safely(result.as_numpy)):
             raise WrongAnswerError(wrong)
-
-
-def _safely(as_numpy: Callable[[str], Any]) -> Callable[[str], Any]:
-    """An output whose bytes do not fit its shape is a wrong answer, not an accident of the client."""
-
-    def output(name: str) -> Any:
-        try:
-            return as_numpy(name)
-        except (ValueError, TypeError, KeyError) as error:
-            raise WrongAnswerError(f"{name} is malformed: {error}") from error
-
-    return output
 
 
 def client_factory(config: LoadConfig, cases: tuple[Case, ...]) -> Callable[[], TritonHttp]:

@@ -48,10 +48,12 @@ class ScriptedServer:
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def resume(self):
-        os.kill(self.process.pid, signal.SIGCONT)
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGCONT)
 
     def kill(self):
-        self.process.kill()
+        if self.process.poll() is None:
+            self.process.kill()
         self.process.wait()
         self.process.stdout.close()
 
@@ -107,6 +109,10 @@ class LoadProcess:
     def start(self, lead_s=0.1):
         """The schedule's zero, once every user is connected."""
         self.wait("ready")
+        return self.start_without_waiting(lead_s)
+
+    def start_without_waiting(self, lead_s=0.1):
+        """The schedule's zero, in so many seconds."""
         start_ns = time.monotonic_ns() + int(lead_s * SECOND)
         self.say(start_ns=start_ns)
         return start_ns

@@ -64,7 +64,6 @@ class Server:
 
     async def http(self, reader, writer):
         self.connections += 1
-        self.peers.add(writer.get_extra_info("peername")[0])
         before = 0
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
@@ -85,6 +84,7 @@ class Server:
                     self.reply(writer, 200, json.dumps(seen).encode())
                 else:
                     self.requests += 1
+                    self.peers.add(writer.get_extra_info("peername")[0])
                     self.times.append(time.monotonic_ns())
                     if not await self.infer(writer, headers, body, self.mode_for(before)):
                         return

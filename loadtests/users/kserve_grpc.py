@@ -1,0 +1,98 @@
+"""KServe v2 over gRPC through tritonclient."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tritonclient.grpc as triton
+
+from loadtests.config import LoadConfig
+from loadtests.golden import Case
+from loadtests.grpc_socket import CHANNEL_ARGUMENT, Sockets
+from loadtests.outcome import Attempt, WrongAnswerError, safely
+
+# What makes a recovery visible when it happens. These replace tritonclient's defaults, hence the message sizes.
+_CHANNEL = (
+    ("grpc.max_send_message_length", 2**31 - 1),
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    # Without it all users of the process share one TCP connection, and see one pod.
+    ("grpc.use_local_subchannel_pool", 1),
+    # gRPC's default back-off finds a server 2.1-3.3 s after it is back, this one after 0.15-0.25 s.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
+    # A stopped server is noticed after 1.3 s; without the ping timeout not within 22 s. Pings go out only while a
+    # request is open, so that an idle client earns no GOAWAY for too many of them.
+    ("grpc.keepalive_time_ms", 1000),
+    ("grpc.keepalive_timeout_ms", 500),
+    ("grpc.http2.ping_timeout_ms", 500),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+)
+# A deadline that gRPC keeps itself ends the call; the user's own is behind it, for a call that does not end.
+_EARLIER_S = 0.005
+
+
+class TritonGrpc:
+    """One user's client: a kept channel, and a channel of its own for every new connection."""
+
+    def __init__(
+        self, config: LoadConfig, cases: tuple[Case, ...], prepared: list[tuple[list[Any], list[Any]]]
+    ) -> None:
+        self._config = config
+        self._cases = cases
+        self._prepared = prepared
+        self._kept_sockets = Sockets(config.source_address)
+        self._new_sockets = Sockets(config.source_address)
+        self._kept = self._client(self._kept_sockets)
+        self._timeout_s = config.timeout_ns / 1e9 - _EARLIER_S
+
+    def infer(self, case: int, kept: bool, attempt: Attempt) -> None:
+        if kept:
+            self._infer(self._kept, self._kept_sockets, case, attempt)
+            return
+        self._new_sockets.local_port = None
+        client = self._client(self._new_sockets)
+        try:
+            self._infer(client, self._new_sockets, case, attempt)
+        finally:
+            client.close()
+
+    def drop(self) -> None:
+        """Nothing to do: a channel repairs itself, and a stream that was given up leaves it usable."""
+
+    def close(self) -> None:
+        self._kept.close()
+
+    def _client(self, sockets: Sockets) -> Any:
+        return triton.InferenceServerClient(self._config.target, channel_args=[*_CHANNEL, (CHANNEL_ARGUMENT, sockets)])
+
+    def _infer(self, client: Any, sockets: Sockets, case: int, attempt: Attempt) -> None:
+        inputs, outputs = self._prepared[case]
+        try:
+            result = client.infer(self._config.model, inputs, outputs=outputs, client_timeout=self._timeout_s)
+        finally:
+            attempt.local_port = sockets.local_port
+        # A unary answer is handed over whole: its first byte is seen when all of it is there.
+        attempt.first_byte_ns = time.monotonic_ns()
+        response = result.get_response()
+        attempt.version = response.model_version or None
+        if "pod" in response.parameters:
+            attempt.pod = response.parameters["pod"].string_param
+        if wrong := self._cases[case].wrong(safely(result.as_numpy)):
+            raise WrongAnswerError(wrong)
+
+
+def client_factory(config: LoadConfig, cases: tuple[Case, ...]) -> Callable[[], TritonGrpc]:
+    """Makes the users' clients; the requests are built once for all of them."""
+    prepared = []
+    for case in cases:
+        inputs = []
+        for tensor in case.inputs:
+            given = triton.InferInput(tensor.name, list(tensor.data.shape), tensor.datatype)
+            given.set_data_from_numpy(tensor.data)
+            inputs.append(given)
+        prepared.append((inputs, [triton.InferRequestedOutput(tensor.name) for tensor in case.outputs]))
+    return lambda: TritonGrpc(config, cases, prepared)
