@@ -241,7 +241,7 @@ def _ecdf(verdict: Verdict, data: Classified) -> list[dict[str, Any]]:
         begin = (min(begins) - zero) / 1e9
         end = max(_fault_end_s(verdict, zero), begin)
         before, after = data.t_s < begin, data.t_s > end
-        parts = [("before the fault", before), ("during", ~before & ~after), ("after", after)]
+        parts = [("before the fault", before), ("until it was undone", ~before & ~after), ("after", after)]
     curves = []
     for name, part in parts:
         ms, share = ecdf(data.answered_ms[part])

@@ -35,6 +35,18 @@ MARK = {"PASSED": "✓", "FAILED": "✗", "INVALID": "?", "ABORTED": "■", "RES
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim of a fault's effect, and whether the second channel showed it."""
+
+    fault: str
+    claim: str
+    channel: str
+    seen: bool | None
+    when: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class UndoLine:
     """The life of one undo entry."""
 
@@ -252,9 +264,8 @@ def _proxy_cost(verdict: Verdict) -> list[tuple[str, str]]:
 def _records(verdict: Verdict, history: History | None) -> dict[str, Any]:
     """Evidence, undo journal, activities and notes as the harness wrote them down."""
     actions = list(history.actions) if history is not None else []
-    evidence = [record for record in actions if isinstance(record, Evidence)]
     return {
-        "evidence": [(record, story.moment(verdict, record.t_ns)) for record in evidence[:_MOST_ROWS]],
+        "evidence": _evidence(verdict, [record for record in actions if isinstance(record, Evidence)])[:_MOST_ROWS],
         "undo": _undo_lines(verdict, [record for record in actions if isinstance(record, UndoStep)])[:_MOST_ROWS],
         "differences": [text for record in actions if isinstance(record, Snapshot) for text in record.differences][
             :_MOST_ROWS
@@ -270,6 +281,35 @@ def _records(verdict: Verdict, history: History | None) -> dict[str, Any]:
             :_MOST_ROWS
         ],
     }
+
+
+def _evidence(verdict: Verdict, records: list[Evidence]) -> list[Claim]:
+    """The claims as the judge settled them; as the harness recorded them where there is no such measurement."""
+    settled = [
+        Claim(
+            fault=str(fault.get("fault_id", "")),
+            claim=str(claim.get("claim", "")),
+            channel=str(claim.get("channel", "")),
+            seen=bool(claim.get("seen")),
+            when=story.moment(verdict, story.number(claim, "t_ns")),
+            detail=str(claim.get("detail") or ""),
+        )
+        for fault in story.rows(verdict.measurements, "faults")
+        for claim in story.rows(fault, "claims")
+    ]
+    known = {(claim.fault, claim.claim, claim.channel) for claim in settled}
+    return settled + [
+        Claim(
+            record.fault_id,
+            record.claim,
+            record.channel,
+            record.seen,
+            story.moment(verdict, record.t_ns),
+            record.detail,
+        )
+        for record in records
+        if (record.fault_id, record.claim, record.channel) not in known
+    ]
 
 
 def _undo_lines(verdict: Verdict, steps: list[UndoStep]) -> list[UndoLine]:

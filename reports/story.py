@@ -184,6 +184,9 @@ def saw(verdict: Verdict) -> list[str]:
     if not scheduled:
         return ["no request was recorded"]
     lines = [f"{scheduled:,.0f} requests offered, {_bad(bad or 0, scheduled)}"]
+    not_judged = number(requests, "not_judged")
+    if not_judged:
+        lines.append(f"{not_judged:,.0f} more say nothing: the load itself was late, or did not send them")
     outcomes = section(requests, "by_outcome")
     kinds = [(int(count), name) for name, count in outcomes.items() if name != "ok" and count]
     if kinds:
@@ -225,6 +228,11 @@ def figures(verdict: Verdict) -> list[Figure]:
     if lost is not None:
         spent = next((s for slo in rows(measurements, "slos") if (s := number(slo, "budget_spent")) is not None), None)
         note = "" if spent is None else f"{_percent(spent)} of the error budget"
+        pages = [
+            page for slo in rows(measurements, "slos") if (page := section(slo, "burn").get("would_page")) is not None
+        ]
+        if pages:
+            note += "; would page" if any(pages) else "; would not page"
         found.append(Figure("Service lost", format_duration(lost * 1e9), note))
     recovery = section(measurements, "recovery")
     start, after, by = (number(recovery, key) for key in ("start_ns", "after_ns", "by_ns"))

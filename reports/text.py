@@ -68,7 +68,7 @@ def render(verdict: Verdict, report: Path | None = None) -> RenderableType:
 def plain(verdict: Verdict, report: Path | None = None, width: int = 80) -> str:
     """For a log: the same without colour, each check in lines of at most `width` characters."""
     lines = [f"{verdict.verdict.value}: {_line(verdict.title)}"]
-    lines += textwrap.wrap(_line(verdict.why), width, initial_indent="  ", subsequent_indent="  ")
+    lines += _wrap(verdict.why, width, "  ", "  ")
     if verdict.checks:
         lines.append("")
     for check in story.checks_worst_first(verdict):
@@ -79,10 +79,18 @@ def plain(verdict: Verdict, report: Path | None = None, width: int = 80) -> str:
             *(("", note) for note in _notes(check)),
         ):
             first = f"         {label:<9}"
-            lines += textwrap.wrap(_line(text), width, initial_indent=first, subsequent_indent=" " * len(first))
+            lines += _wrap(text, width, first, " " * len(first))
     if report is not None:
         lines += ["", f"Report: {report}"]
     return "\n".join(lines) + "\n"
+
+
+def _wrap(text: str, width: int, first: str, others: str) -> list[str]:
+    # Names stay whole (`detector-7d9f-abcde`): a log is searched for them.
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False, break_long_words=False
+    )
+    return wrapper.wrap(_line(text))
 
 
 def _notes(check: CheckResult) -> list[str]:

@@ -94,7 +94,11 @@ def bands(verdict: Verdict, from_s: float, to_s: float) -> list[Band]:
         label = f"{fault.get('fault', 'fault')} on {fault.get('target', '')}"
         # A killed pod has nothing to undo: its window ends when service is back.
         add("fault", label, begin, undone if undone is not None else _later(back, begin, measurements))
-    if start is not None:
+    outages = story.rows(recovery, "outages")
+    for outage in outages:
+        begin = story.number(outage, "first_ns")
+        add("outage", f"{outage.get('bad', '')} bad requests", begin, story.number(outage, "by_ns"))
+    if not outages and start is not None and (back is None or back > (story.number(recovery, "after_ns") or 0) > start):
         add("outage", "service not good", start, back)
     for entry in story.rows(measurements, "undo"):
         begin = story.number(entry, "begin_ns")
