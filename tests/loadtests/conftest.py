@@ -132,6 +132,10 @@ class LoadProcess:
         with pa.OSFile(str(self.out / f"requests-{self.config.get('worker', 0)}.arrows")) as file:
             return pa.ipc.open_stream(file).read_all().to_pylist()
 
+    def rows_of_cut_file(self):
+        """All rows of a file whose writer was killed: what follows the last whole batch is dropped."""
+        return read_cut((self.out / "requests-0.arrows").read_bytes())
+
     def end(self):
         if self.process.poll() is None:
             self.process.kill()
@@ -140,6 +144,17 @@ class LoadProcess:
         self._reader.join(timeout=5)
         self.process.stdout.close()
         self.log.close()
+
+
+def read_cut(data):
+    """The rows of an Arrow stream up to the first torn message."""
+    rows = []
+    try:
+        for batch in pa.ipc.open_stream(data):
+            rows += batch.to_pylist()
+    except (pa.ArrowInvalid, OSError):
+        return rows
+    return rows
 
 
 @pytest.fixture

@@ -1,0 +1,109 @@
+"""The schedule is kept, or it is on record that it was not: nothing is forgotten, nothing is sent in a burst."""
+
+import collections
+import os
+import signal
+import time
+
+from tests.loadtests.conftest import SECOND
+from tests.loadtests.test_protocol import whole
+
+LIMIT_NS = 100_000_000
+
+
+def test_arrivals_that_no_user_can_take_are_not_sent(load, server):
+    """Five users, a hang: five requests are in flight, the other arrivals are on record as not_sent, at once."""
+    process = load(users=5, rate_per_s=100.0, timeout_ns=SECOND)
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 20)
+
+    server.behave("hang")
+    hung_ns = time.monotonic_ns()
+    process.wait("live", lambda line: line["t_ns"] > hung_ns + 2.5 * SECOND)
+    process.say(stop_ns=time.monotonic_ns())
+    done, rows = process.finish()
+
+    assert whole(done, rows)
+    missed = [row for row in rows if row["outcome"] == "not_sent"]
+    assert len(missed) > 150
+    for row in missed:
+        assert row["sent_ns"] is row["first_byte_ns"] is row["end_ns"] is row["pod"] is row["local_port"] is None
+        assert (row["attempts"], row["user"]) == (0, -1)
+    sent = [row for row in rows if row["outcome"] != "not_sent"]
+    assert max(row["sent_ns"] - row["scheduled_ns"] for row in sent) <= LIMIT_NS + 5_000_000
+    hung = [row for row in sent if row["sent_ns"] > hung_ns]
+    assert {row["outcome"] for row in hung} == {"timeout"}
+    assert len(hung) <= 5 * 3
+    assert f"Locust counted {len(rows)} requests" in (process.out / "load.log").read_text()
+
+
+def test_a_load_process_that_was_held_up_does_not_catch_up(load):
+    """After a stall of 0.6 s at most the last 100 ms of arrivals go out late; the rest is not_sent."""
+    process = load(rate_per_s=200.0, arrivals="constant", users=200)
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 40)
+
+    os.kill(process.process.pid, signal.SIGSTOP)
+    stopped_ns = time.monotonic_ns()
+    time.sleep(0.6)
+    continued_ns = time.monotonic_ns()
+    os.kill(process.process.pid, signal.SIGCONT)
+    process.wait("live", lambda line: line["t_ns"] > continued_ns + SECOND // 2)
+    process.say(stop_ns=time.monotonic_ns())
+    done, rows = process.finish()
+
+    assert whole(done, rows)
+    stalled = [row for row in rows if stopped_ns < row["scheduled_ns"] < continued_ns]
+    outcomes = collections.Counter(row["outcome"] for row in stalled)
+    assert outcomes["not_sent"] >= 95
+    assert sum(outcomes.values()) - outcomes["not_sent"] <= 22
+    assert all(row["sent_ns"] - row["scheduled_ns"] <= 2 * LIMIT_NS for row in rows if row["sent_ns"])
+    assert {row["outcome"] for row in rows if row["scheduled_ns"] > continued_ns + 20_000_000} == {"ok"}
+
+
+def test_users_take_turns(load):
+    """Every user, hence every kept connection and every pod behind one, gets its share."""
+    process = load(users=20, rate_per_s=200.0)
+
+    _, rows = process.run(2)
+
+    taken = collections.Counter(row["user"] for row in rows)
+    assert set(taken) == set(range(20))
+    assert max(taken.values()) <= 1.5 * min(taken.values())
+
+
+def test_workers_together_have_the_arrivals_of_the_whole(load):
+    """Worker k of n takes the arrivals k, k+n, ...: the same times and numbers as one worker alone."""
+    alone = load()
+    done, rows = alone.run(1)
+    parts = [load(worker=worker, workers=3) for worker in range(3)]
+    for part in parts:
+        part.wait("ready")
+    start_ns = time.monotonic_ns() + SECOND // 5
+    for part in parts:
+        part.say(start_ns=start_ns)
+        part.say(stop_ns=start_ns + SECOND)
+
+    together = [row for part in parts for row in part.finish()[1]]
+
+    def schedule(rows, zero_ns):
+        return sorted((row["arrival"], row["scheduled_ns"] - zero_ns, row["connection"]) for row in rows)
+
+    assert schedule(together, start_ns) == schedule(rows, done["start_ns"])
+
+
+def test_a_killed_load_process_leaves_a_readable_file(load):
+    """At most the last 100 ms are lost; what is there are whole rows."""
+    process = load(rate_per_s=200.0, users=200)
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 100)
+
+    process.process.kill()
+    killed_ns = time.monotonic_ns()
+    process.process.wait()
+    rows = process.rows_of_cut_file()
+
+    counted = max(line["ok"] + line["bad"] for line in process.lines if line["state"] == "live")
+    assert len(rows) >= counted
+    assert len({row["arrival"] for row in rows}) == len(rows)
+    assert killed_ns - max(row["end_ns"] for row in rows) < 250_000_000
