@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from harness.history.reader import History
 from harness.history.records import (
     Action,
     ClockAnchor,
@@ -152,6 +153,11 @@ def write_course(run_dir: Path, course: Course) -> Path:
         for watched in cluster_events(course):
             recorder.record(watched)
     return run_dir
+
+
+def read_history(run_dir: Path) -> History:
+    """The history of a folder."""
+    return History.read(run_dir)
 
 
 # -- requests -----

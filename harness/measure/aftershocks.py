@@ -5,8 +5,8 @@ the new connection is black-holed although the service is well. Measured on a re
 more than a second after the endpoint was withdrawn, 491 of them on a source port that had failed before.
 
 They are told apart only where the rest shows that the service is well: a bad request is an aftershock when it opened a
-new connection, got no answer, its port had failed so before, and among the other new connections within a second at
-least 80 % (of at least 5) were good.
+new connection, got no answer, its port had failed so before, and of the new connections within a second most were good:
+at least 80 % (of at least 5) of those on other ports, and 55 % of all. A second outage is never explained away.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from __future__ import annotations
 import numpy as np
 
 from harness.history import requests as outcomes
-from harness.history.columns import Mask, Requests
+from harness.history.columns import Ints, Mask, Requests
 from harness.units import NS_PER_S
 
 _SILENT = (outcomes.TIMEOUT, outcomes.UNREACHABLE, "grpc_DEADLINE_EXCEEDED", "grpc_UNAVAILABLE")
 NEIGHBOURHOOD_NS = NS_PER_S
 HEALTHY_SHARE = 0.8
+HEALTHY_SHARE_OF_ALL = 0.55
 FEWEST_NEIGHBOURS = 5
 
 
@@ -41,13 +42,20 @@ def find_aftershocks(requests: Requests, good: Mask, bad: Mask) -> Mask:
 def _well_around(requests: Requests, candidates: Mask, new: Mask, good: Mask, bad: Mask) -> Mask:
     """The candidates among whose neighbours on other ports service is well."""
     well = np.zeros(len(requests), dtype=np.bool_)
-    others = new & ~candidates & (good | bad)
-    times = requests.scheduled_ns[others]
-    sums = np.concatenate(([0], np.cumsum(good[others])))
+    known = new & (good | bad)
     rows = np.flatnonzero(candidates)
-    begin = np.searchsorted(times, requests.scheduled_ns[rows] - NEIGHBOURHOOD_NS, side="left")
-    end = np.searchsorted(times, requests.scheduled_ns[rows] + NEIGHBOURHOOD_NS, side="right")
-    count = end - begin
-    fine = (count >= FEWEST_NEIGHBOURS) & (sums[end] - sums[begin] >= HEALTHY_SHARE * count)
-    well[rows[fine]] = True
+    moments = requests.scheduled_ns[rows]
+    number, fine = _around(requests.scheduled_ns, good, known & ~candidates, moments)
+    number_of_all, fine_of_all = _around(requests.scheduled_ns, good, known, moments)
+    others_well = (number >= FEWEST_NEIGHBOURS) & (fine >= HEALTHY_SHARE * number)
+    well[rows[others_well & (fine_of_all >= HEALTHY_SHARE_OF_ALL * number_of_all)]] = True
     return well
+
+
+def _around(scheduled_ns: Ints, good: Mask, among: Mask, moments: Ints) -> tuple[Ints, Ints]:
+    """How many of the rows `among` are scheduled within the neighbourhood of each moment, and how many are good."""
+    times = scheduled_ns[among]
+    sums = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(good[among], dtype=np.int64)))
+    begin = np.searchsorted(times, moments - NEIGHBOURHOOD_NS, side="left")
+    end = np.searchsorted(times, moments + NEIGHBOURHOOD_NS, side="right")
+    return (end - begin).astype(np.int64), sums[end] - sums[begin]

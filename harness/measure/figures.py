@@ -28,7 +28,7 @@ def latency(requests: Requests, rows: Mask | None, timeout_ns: int) -> dict[str,
 
     Requests that were never sent are left out.
     """
-    sent = requests.end_ns >= 0
+    sent = requests.sent_ns >= 0
     if rows is not None:
         sent = sent & rows
     took = (requests.end_ns - requests.scheduled_ns)[sent]
