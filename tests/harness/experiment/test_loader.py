@@ -62,7 +62,7 @@ def test_text_becomes_numbers_with_units_once():
     assert block.expect.lost_ns == 500_000_000
     assert block.abort_when.hold_ns == 20_000_000_000
     (slo,) = experiment.slos
-    assert (slo.name, slo.target, slo.within_ns, slo.measured_from) == ("detector", 0.995, 250_000_000, "scheduled")
+    assert (slo.name, slo.target, slo.within_ns, slo.measured_from) == ("detector", 0.98, 250_000_000, "scheduled")
     assert experiment.chaos["method"][0]["provider"]["func"] == "pod_kill"
 
 
@@ -209,12 +209,12 @@ def test_all_errors_are_told_at_once(place):
     """Also those of the SLO files, and of a block of which something else is wrong."""
     path = place(("rate: 200/s", "rate: 200"), ("recovers_within: 5s", "recovers_within: 5"), ("tags:", "tag:"))
     slo = path.parent / "slos" / "detector.yaml"
-    slo.write_text(slo.read_text().replace("target: 0.995", "target: 1"))
+    slo.write_text(slo.read_text().replace("target: 0.98", "target: 1"))
 
     told = errors_of(path)
 
     assert len(told) == 4
-    assert told[-1] == 'slos/detector.yaml:23: spec.objectives[0].target: "1" must be less than 1.'
+    assert told[-1] == 'slos/detector.yaml:25: spec.objectives[0].target: "1" must be less than 1.'
 
 
 def test_a_field_in_the_names_of_the_program_is_refused(place):
@@ -280,13 +280,13 @@ def test_a_variable_that_is_defined_is_accepted(place):
 
 
 def test_too_few_requests_for_the_claim_are_foreseen(place):
-    """598 requests without a failure are what it takes to claim 99.5 % at 95 %."""
-    enough = load(place(("baseline: 15s", "baseline: 3s")))
-    few = load(place(("baseline: 15s", "baseline: 2s")))
+    """149 requests without a failure are what it takes to claim 98 % at 95 %."""
+    enough = load(place(("baseline: 15s", "baseline: 750ms")))
+    few = load(place(("baseline: 15s", "baseline: 700ms")))
 
     assert warnings(enough) == []
     (warning,) = warnings(few)
-    assert "takes 598 without a failure: the run will end INVALID" in warning
+    assert "takes 149 without a failure: the run will end INVALID" in warning
 
 
 def test_a_run_s_copy_loads_wherever_its_files_came_from(place, tmp_path):

@@ -25,8 +25,8 @@ def written(tmp_path, *changes: tuple[str, str]):
 @pytest.mark.parametrize(
     ("change", "field", "value"),
     [
-        (("target: 0.995", "target: 0.9999"), "target", 0.9999),
-        (("target: 0.995", "targetPercent: 99.9"), "target", 0.999),
+        (("target: 0.98", "target: 0.9999"), "target", 0.9999),
+        (("target: 0.98", "targetPercent: 99.9"), "target", 0.999),
         (("30d", "4w"), "window_days", 28),
         (("30d", "12h"), "window_days", 0.5),
         (("within: 250ms, ", ""), "within_ns", None),
@@ -72,18 +72,18 @@ def test_a_file_may_hold_several(tmp_path):
         (("isRolling: true", "isRolling: false"), 'spec.timeWindow[0].isRolling: "false" is not allowed. Write true.'),
         (("30d", "30s"), 'spec.timeWindow[0].duration: "30s" is not a window. Write 30d, 4w or 12h.'),
         (("30d", "1M"), 'spec.timeWindow[0].duration: "1M" is not a window.'),
-        (("target: 0.995", "target: 1.0"), 'spec.objectives[0].target: "1.0" must be less than 1.'),
-        (("target: 0.995", "target: 0"), 'spec.objectives[0].target: "0" must be more than 0.'),
-        (("target: 0.995", "target: 99.5"), 'spec.objectives[0].target: "99.5" must be less than 1.'),
+        (("target: 0.98", "target: 1.0"), 'spec.objectives[0].target: "1.0" must be less than 1.'),
+        (("target: 0.98", "target: 0"), 'spec.objectives[0].target: "0" must be more than 0.'),
+        (("target: 0.98", "target: 98"), 'spec.objectives[0].target: "98" must be less than 1.'),
         (
-            (", target: 0.995", ""),
+            (", target: 0.98", ""),
             "spec.objectives[0]: needs target (0.999) or targetPercent (99.9), and only one of them.",
         ),
         (
-            ("target: 0.995", "target: 0.995, targetPercent: 99.5"),
+            ("target: 0.98", "target: 0.98, targetPercent: 98"),
             "needs target (0.999) or targetPercent (99.9), and only one",
         ),
-        (("target: 0.995", "target: 0.995, op: lt"), "spec.objectives[0].op: Bulletproof does not carry this out."),
+        (("target: 0.98", "target: 0.98, op: lt"), "spec.objectives[0].op: Bulletproof does not carry this out."),
         (
             ("type: bulletproof, spec: {outcome: ok", "type: prometheus, spec: {outcome: ok"),
             '"prometheus" is not allowed. Write bulletproof.',
@@ -106,7 +106,7 @@ def test_what_is_not_judged_is_refused_by_name(tmp_path, change, said):
 def test_two_objectives_are_refused(tmp_path):
     """One objective a document, as the other readers of OpenSLO have it."""
     with pytest.raises(FileErrors) as caught:
-        load_slos(written(tmp_path, ("target: 0.995}", "target: 0.995}\n  - {displayName: More, target: 0.9}")))
+        load_slos(written(tmp_path, ("target: 0.98}", "target: 0.98}\n  - {displayName: More, target: 0.9}")))
 
     assert "spec.objectives" in str(caught.value)
 
