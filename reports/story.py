@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.experiment.model import Experiment
+from harness.history.requests import NOT_SENT
 from harness.units import format_duration, format_share
 from harness.verdict import CheckResult, Verdict, VerdictName
 
@@ -117,7 +118,8 @@ def _flat(data: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         if isinstance(value, Mapping):
             pairs += _flat(value, f"{prefix}{key}.")
         elif value is not None and value != "":
-            pairs.append((f"{prefix}{key}", str(value)))
+            text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            pairs.append((f"{prefix}{key}", text))
     return pairs
 
 
@@ -189,10 +191,13 @@ def saw(verdict: Verdict) -> list[str]:
         lines.append(f"{not_judged:,.0f} more say nothing: the load itself was late, or did not send them")
     outcomes = section(requests, "by_outcome")
     kinds = [(int(count), name) for name, count in outcomes.items() if name != "ok" and count]
+    # A right answer that came too late has the outcome ok.
+    slow = round(bad or 0) - sum(count for count, name in kinds if name != NOT_SENT)
+    if slow > 0:
+        kinds.append((slow, "too slow"))
     if kinds:
-        lines.append(
-            ", ".join(f"{count:,} {name}" for count, name in sorted(kinds, key=lambda kind: (-kind[0], kind[1])))
-        )
+        ordered = sorted(kinds, key=lambda kind: (-kind[0], kind[1]))
+        lines.append(", ".join(f"{count:,} {name}" for count, name in ordered))
     recovery = section(measurements, "recovery")
     start, after, by = (number(recovery, key) for key in ("start_ns", "after_ns", "by_ns"))
     if start is not None and after is not None and after <= start and by is not None:

@@ -244,7 +244,13 @@
     ctx.setLineDash([]);
     ctx.globalAlpha = 1;
     ctx.fillStyle = theme.soft;
-    for (const limit of L.limits) if (limit.ms <= top) ctx.fillText(limit.label, u.bbox.left + u.bbox.width - 4 * dpr, Y(limit.ms) - 2 * dpr);
+    for (const limit of L.limits) {
+      if (limit.ms > top) continue;
+      const above = Y(limit.ms) - u.bbox.top > 16 * dpr; // else there is no room over the line
+      ctx.textBaseline = above ? "bottom" : "top";
+      ctx.fillText(limit.label, u.bbox.left + u.bbox.width - 4 * dpr, Y(limit.ms) + (above ? -2 : 3) * dpr);
+    }
+    ctx.textBaseline = "bottom";
     if (neverSent) ctx.fillText("never sent", u.bbox.left + u.bbox.width - 4 * dpr, Y(unsent) - 2 * dpr);
   }
   function nearest(u, left, cursorTop) {
