@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 MODULE = "harness.faults"
 
+UNDO = {  # for people
+    "pod_kill": "nothing to put back: its controller makes another",
+    "no_op": "nothing was done",
+    "pod_latency": "the Service leads past the proxies again, and they are deleted",
+    "node_drain": "the node takes pods again",
+    "bad_release": "the Deployment's pod template as it was",
+}
+
 
 def prepare(experiment: Experiment, context: FaultContext) -> None:
     """Proxies stand before the pods of every pod_latency activity."""

@@ -68,7 +68,7 @@ def standalone(namespace: str, selector: str, configuration: dict[str, Any], sec
         record=recorder.record,
         rng=random.Random(int(configuration.get("seed", SEED))),
         # The experiment's blast radius is not told to an activity: here each fault's own count is the limit.
-        blast_radius=BlastRadius(pods=10_000, nodes=10_000, share=1.0, floor=0),
+        blast_radius=BlastRadius.model_validate({"pods": 10_000, "nodes": 10_000}),
         deadline_ns=0,
         run_dir=run_dir,
         interrupted=threading.Event(),

@@ -120,9 +120,9 @@ def strike(context: FaultContext, faults: Sequence[Fault], *, within_s: float = 
     """
     context.check()
     struck = [(context.next_id(fault.name), fault) for fault in faults]
+    entries = {id_: fault.undo(context.cluster, id_, context.journal.run_id) for id_, fault in struck}
     claims = {fault_id: fault.claims(context.cluster) for fault_id, fault in struck}
     _refuse_what_proves_nothing(claims)
-    entries = {id_: fault.undo(context.cluster, id_, context.journal.run_id) for id_, fault in struck}
     undo = {fault_id: _plan(context, fault_id, fault, entries[fault_id]) for fault_id, fault in struck}
     prover = Prover(context.record, claims)
     with prover:

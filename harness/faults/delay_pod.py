@@ -82,8 +82,6 @@ class PodLatency:
 
 def select(aim: Aim, selector: str, count: int | str, delay: Delay, proxies: dict[str, str]) -> list[PodLatency]:
     """The pods whose way gets longer; `proxies` maps a pod's uid to its proxy. Raises FaultError."""
-    if delay.latency_ns <= 0 or delay.duration_ns <= 0:
-        raise FaultError("latency and duration must be more than nothing. Nothing was touched.")
     chosen = _pods.choose(aim, selector, count)
     without = [pod["metadata"]["name"] for pod in chosen if pod["metadata"]["uid"] not in proxies]
     if without:
@@ -96,6 +94,8 @@ def select(aim: Aim, selector: str, count: int | str, delay: Delay, proxies: dic
 
 def act(context: FaultContext, selector: str, count: int | str, delay: Delay) -> list[str]:
     """Strike, let it last, and switch it off again."""
+    if delay.latency_ns <= 0 or delay.duration_ns <= 0:
+        raise FaultError("latency and duration must be more than nothing. Nothing was touched.")
     proxies = {each.backend["metadata"]["uid"]: each.name for each in _proxies.ensure(context, selector)}
     faults = select(context, selector, count, delay, proxies)
     fault_ids = strike(context, faults)
