@@ -207,6 +207,7 @@
       }
       ctx.globalAlpha = 1;
     }
+    const crowd = lowerBound(t, max) - lowerBound(t, min), size = (crowd > 4000 ? 1.7 : crowd > 1500 ? 2.4 : 3.4) * dpr;
     const scale = dpr * (u.bbox.width / dpr < 500 ? 0.62 : 0.78);
     for (const c of rarestLast) {
       if (hidden.has(c)) continue;
@@ -217,8 +218,7 @@
         if (t[i] < min || t[i] > max) continue;
         const a = X(t[i]), b = Y(Number.isNaN(y[i]) ? unsent : Math.max(y[i], L.low));
         if (c === 0) {
-          const r = (rows.length > 4000 ? 1.7 : 2.4) * dpr;
-          ctx.fillRect(a - r / 2, b - r / 2, r, r);
+          ctx.fillRect(a - size / 2, b - size / 2, size, size);
         } else {
           ctx.setTransform(scale, 0, 0, scale, a, b);
           ctx.fill(shape);
