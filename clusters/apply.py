@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
@@ -26,16 +27,53 @@ def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float
 
     Raises ClusterError that says which pod is not ready and why.
     """
+    deadline = time.monotonic() + wait_s
     for obj in sorted(objects, key=_rank):
         obj["metadata"].setdefault("labels", {})[PLATFORM_LABEL] = "reference"
-        api.apply(obj)
+        if obj["kind"] == "Deployment":
+            _apply_afresh(api, obj, progress, deadline)
+        else:
+            api.apply(obj)
     _prune(api, objects)
     progress(f"applied {len(objects)} objects")
-    deadline = time.monotonic() + wait_s
     for obj in objects:
         if obj["kind"] == "Deployment":
             wait_for_rollout(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
             wait_for_answers(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
+
+
+def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) -> None:
+    """The Deployment is as given, and none of its pods is of another make or left from a run that hurt it.
+
+    A rolling update from one platform to another would let them meet, which no experiment is about.
+    """
+    before = api.find(api.path(obj))
+    after = api.apply(obj)
+    if before is None or (after["metadata"]["generation"] == before["metadata"]["generation"] and _complete(after)):
+        return
+    namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
+    progress(f"{name}: taking down what was there")
+    api.request("DELETE", api.path(obj), query={"propagationPolicy": "Background"})
+    told: set[str] = set()
+    while pods := _pods(api, namespace, obj, ending=True):
+        for pod in pods:
+            if pod["metadata"]["uid"] not in told:
+                told.add(pod["metadata"]["uid"])
+                path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
+                with contextlib.suppress(ApiRefused):  # gone already
+                    api.request("DELETE", path, query={"gracePeriodSeconds": "1"})
+        if time.monotonic() > deadline:
+            raise ClusterError(f"{len(pods)} pods of {namespace}/{name} do not end.")
+        time.sleep(POLL_S)
+    api.apply(obj)
+
+
+def _complete(deployment: Object) -> bool:
+    """Every replica is of the newest template and Ready, and no other one is left."""
+    status = deployment.get("status") or {}
+    counts = {status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")}
+    current = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return current and counts == {deployment["spec"].get("replicas", 1)}
 
 
 def _rank(obj: Object) -> int:
@@ -60,16 +98,11 @@ def wait_for_rollout(api: Api, namespace: str, name: str, progress: Progress, de
     while True:
         deployment = api.request("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
         wanted = deployment["spec"].get("replicas", 1)
-        status = deployment.get("status") or {}
-        ready = status.get("readyReplicas", 0)
-        fresh = (
-            status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-            and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
-        )
+        ready = (deployment.get("status") or {}).get("readyReplicas", 0)
         if f"{name}: {ready} of {wanted} pods ready" != told:
             told = f"{name}: {ready} of {wanted} pods ready"
             progress(told)
-        if fresh and ready == wanted:
+        if _complete(deployment):
             return
         if time.monotonic() > deadline:
             raise ClusterError(f"{told}, in time.\n{_why(api, namespace, deployment)}", hint=_hint(api, namespace))
@@ -99,11 +132,11 @@ def wait_for_answers(api: Api, namespace: str, name: str, progress: Progress, de
                 time.sleep(POLL_S)
 
 
-def _pods(api: Api, namespace: str, deployment: Object) -> list[Object]:
+def _pods(api: Api, namespace: str, deployment: Object, *, ending: bool = False) -> list[Object]:
     labels = deployment["spec"]["selector"]["matchLabels"]
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     pods = api.items(f"/api/v1/namespaces/{namespace}/pods", selector)
-    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    return [pod for pod in pods if ending or "deletionTimestamp" not in pod["metadata"]]
 
 
 def _why(api: Api, namespace: str, deployment: Object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +18,7 @@ class Gate:
         self._idle.set()
         self.in_flight = 0
         self.draining = False
-        self.group_formed_s = time.time()  # wall clock: it is told to other machines
+        self.group_formed_s: float | None = None  # wall clock, as it is told to other machines; None: no group
 
     @property
     def ready(self) -> bool:

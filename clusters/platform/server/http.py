@@ -69,6 +69,8 @@ class HttpApi:
         return web.Response(status=200 if self._gate.ready else 400)
 
     async def _group(self, _: web.Request) -> web.Response:
+        if self._gate.group_formed_s is None:
+            raise web.HTTPNotFound
         return web.json_response({"formed_seconds": self._gate.group_formed_s})
 
     async def _model_ready(self, request: web.Request) -> web.Response:
