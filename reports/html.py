@@ -10,16 +10,14 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.experiment.model import Experiment
-from harness.history.records import Action, Evidence, Note, Snapshot, Stop, UndoStep
 from harness.units import format_duration, format_share
 from harness.verdict import Verdict
-from reports import story
+from reports import story, tables
 from reports.jsonsafe import dumps
 
 if TYPE_CHECKING:
@@ -30,31 +28,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _MOST_ERRORS = 20
-_MOST_ROWS = 400  # of evidence, undo and notes; a run has a few dozen
 MARK = {"PASSED": "✓", "FAILED": "✗", "INVALID": "?", "ABORTED": "■", "RESIDUE": "!", "SKIPPED": "–"}
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One claim of a fault's effect, and whether the second channel showed it."""
-
-    fault: str
-    claim: str
-    channel: str
-    seen: bool | None
-    when: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class UndoLine:
-    """The life of one undo entry."""
-
-    entry: str
-    fault: str
-    ending: str
-    when: str
-    detail: str
 
 
 def render(run_dir: Path, verdict: Verdict, history: History | None) -> str:
@@ -74,19 +48,19 @@ def render(run_dir: Path, verdict: Verdict, history: History | None) -> str:
         "saw": story.saw(verdict),
         "figures": story.figures(verdict),
         "checks": [(check, story.where(verdict, check)) for check in story.checks_worst_first(verdict)],
-        "errors": _errors(verdict),
+        "errors": tables.errors(verdict),
         "most_errors": _MOST_ERRORS,
-        "latency_table": _latency_table(verdict),
-        "connections": _connections(verdict),
+        "latency_table": tables.latency_table(verdict),
+        "connections": tables.connections(verdict),
         "slos": story.rows(verdict.measurements, "slos"),
         "environment": story.environment(verdict),
         "seed": verdict.environment.get("seed"),
         "command": verdict.environment.get("command"),
         "judge_again": f"bulletproof judge {shlex.quote(str(run_dir))}",
-        "proxy_cost": _proxy_cost(verdict),
+        "proxy_cost": tables.proxy_cost(verdict),
         "lag": story.section(verdict.measurements, "lag"),
         "problems": list(history.problems) if history is not None else [],
-        **_records(verdict, history),
+        **tables.records(verdict, history),
         **pictures,
     }
     return page(
@@ -220,107 +194,3 @@ def _pictures(verdict: Verdict, experiment: Experiment | None, requests: Request
 def _script_safe(text: str) -> str:
     """JSON that cannot end the `script` element it stands in, nor open a comment there."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _errors(verdict: Verdict) -> list[dict[str, Any]]:
-    return [
-        {
-            "outcome": error.get("outcome", ""),
-            "error": error.get("error") or "",
-            "count": story.number(error, "count"),
-            "first": story.moment(verdict, story.number(error, "first_ns")),
-        }
-        for error in story.rows(verdict.measurements, "errors")
-    ]
-
-
-def _latency_table(verdict: Verdict) -> list[tuple[str, dict[str, float | None]]]:
-    table = []
-    for part, figures in story.section(verdict.measurements, "latency").items():
-        if isinstance(figures, Mapping):
-            table.append(
-                (str(part), {key: story.number(figures, key) for key in ("n", "p50_ns", "p95_ns", "p99_ns", "max_ns")})
-            )
-    return table
-
-
-def _connections(verdict: Verdict) -> list[tuple[str, float, float]]:
-    kinds = story.section(verdict.measurements, "requests", "by_connection")
-    return [
-        (str(kind), story.number(counts, "scheduled") or 0, story.number(counts, "bad") or 0)
-        for kind, counts in kinds.items()
-        if isinstance(counts, Mapping)
-    ]
-
-
-def _proxy_cost(verdict: Verdict) -> list[tuple[str, str]]:
-    cost = verdict.measurements.get("proxy_cost_ns")
-    if isinstance(cost, Mapping):
-        return [(str(key), format_duration(value)) for key in cost if (value := story.number(cost, key)) is not None]
-    value = story.number(verdict.measurements, "proxy_cost_ns")
-    return [] if value is None else [("median", format_duration(value))]
-
-
-def _records(verdict: Verdict, history: History | None) -> dict[str, Any]:
-    """Evidence, undo journal, activities and notes as the harness wrote them down."""
-    actions = list(history.actions) if history is not None else []
-    return {
-        "evidence": _evidence(verdict, [record for record in actions if isinstance(record, Evidence)])[:_MOST_ROWS],
-        "undo": _undo_lines(verdict, [record for record in actions if isinstance(record, UndoStep)])[:_MOST_ROWS],
-        "differences": [text for record in actions if isinstance(record, Snapshot) for text in record.differences][
-            :_MOST_ROWS
-        ],
-        "snapshot_taken": any(isinstance(record, Snapshot) and record.moment == "after" for record in actions),
-        "stops": [(record, story.moment(verdict, record.t_ns)) for record in actions if isinstance(record, Stop)],
-        "activities": [
-            (record, story.moment(verdict, record.t_ns))
-            for record in actions
-            if isinstance(record, Action) and record.step != "begin"
-        ][:_MOST_ROWS],
-        "notes": [(record, story.moment(verdict, record.t_ns)) for record in actions if isinstance(record, Note)][
-            :_MOST_ROWS
-        ],
-    }
-
-
-def _evidence(verdict: Verdict, records: list[Evidence]) -> list[Claim]:
-    """The claims as the judge settled them; as the harness recorded them where there is no such measurement."""
-    settled = [
-        Claim(
-            fault=str(fault.get("fault_id", "")),
-            claim=str(claim.get("claim", "")),
-            channel=str(claim.get("channel", "")),
-            seen=bool(claim.get("seen")),
-            when=story.moment(verdict, story.number(claim, "t_ns")),
-            detail=str(claim.get("detail") or ""),
-        )
-        for fault in story.rows(verdict.measurements, "faults")
-        for claim in story.rows(fault, "claims")
-    ]
-    known = {(claim.fault, claim.claim, claim.channel) for claim in settled}
-    return settled + [
-        Claim(
-            record.fault_id,
-            record.claim,
-            record.channel,
-            record.seen,
-            story.moment(verdict, record.t_ns),
-            record.detail,
-        )
-        for record in records
-        if (record.fault_id, record.claim, record.channel) not in known
-    ]
-
-
-def _undo_lines(verdict: Verdict, steps: list[UndoStep]) -> list[UndoLine]:
-    """One line for each entry: how far it came, and when. An entry that is only planned is a warning in itself."""
-    entries: dict[str, list[UndoStep]] = {}
-    for step in steps:
-        entries.setdefault(step.entry_id, []).append(step)
-    lines = []
-    for entry, life in entries.items():
-        last = life[-1]
-        course = ", ".join(f"{step.step} {story.moment(verdict, step.t_ns)}" for step in life)
-        detail = "; ".join(dict.fromkeys(step.detail for step in life if step.detail))
-        lines.append(UndoLine(entry, last.fault_id, last.step, course, detail))
-    return lines
