@@ -65,6 +65,7 @@ class Course:
     # what clients saw
     outage: tuple[float, float] | Sequence[tuple[float, float]] = ()  # bad requests are scheduled in [from, to)
     outage_share: float = 1.0  # share of requests in an outage that are bad
+    met_when_sent: bool = False  # what a request meets is what is there when it is sent, not when it was due
     outcome: str = "refused"  # of the bad ones; "slow" is an ok answer after 0.9 x timeout
     noise: float = 0.0  # share of requests that are bad at any time, independently
     late: Sequence[tuple[float, float, float]] = ()  # (from, to, ms): requests sent that much late
@@ -201,7 +202,8 @@ def request_rows(course: Course) -> dict[str, list[Any]]:
     bad = rng.random(count) < course.noise
     chance = rng.random(count)
     for begin, end in course.outages:
-        bad |= (since >= begin) & (since < end) & (chance < course.outage_share)
+        met = since + lag_ns / S if course.met_when_sent else since
+        bad |= (met >= begin) & (met < end) & (chance < course.outage_share)
     unsent = np.zeros(count, dtype=bool)
     for begin, end in course.not_sent:
         unsent |= (since >= begin) & (since < end)
@@ -317,6 +319,8 @@ def actions(course: Course, arrivals: int) -> list[Record]:
     facts: dict[str, Any] = {"pod": PODS[0], "uid": f"uid-{PODS[0]}", "node": "gpu-0"}
     if course.fault == "pod-latency":
         facts = {"pods": [course.slow_pod] if course.slow_pod else list(PODS), "latency_ns": round(course.slow_ms * MS)}
+    if course.fault == "bad-release":
+        facts = {"deployment": "detector", "version": "4"}
     if course.strikes:
         records += [
             UndoStep(t_ns=at(-0.002), step="planned", entry_id=f"{fault_id}.{n}", fault_id=fault_id)

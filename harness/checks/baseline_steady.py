@@ -15,7 +15,7 @@ from harness.units import NS_PER_S, format_duration, format_share
 
 FEWEST_REQUESTS = 50
 DECLARED_SHARE = 0.9  # of the declared baseline that must have been observed
-BURST_WINDOW_NS = NS_PER_S
+BURST_WINDOWS_NS = (NS_PER_S // 10, NS_PER_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +66,17 @@ def _objective(scheduled_ns: Ints, one: Objective, begin: int) -> tuple[Answer |
         at = _first(scheduled_ns, one.bad | one.unknown)
         why = f"the baseline itself misses SLO {one.name}: {share} good, {format_share(one.target)} are its target"
         return invalid(why, seen=told, hint=hint, at_ns=at, bad=bad, requests=number), told
-    for offset in (0, BURST_WINDOW_NS // 2):  # windows that overlap, so that no burst falls between two
-        index = (scheduled_ns - begin + offset) // BURST_WINDOW_NS
+    # Windows that overlap, so that no burst falls between two.
+    windows = [(size, offset) for size in BURST_WINDOWS_NS for offset in (0, size // 2)]
+    for size, offset in windows:
+        index = (scheduled_ns - begin + offset) // size
         per_window = np.bincount(index)
         per_bad = np.bincount(index[one.bad], minlength=len(per_window))
         at_window = improbable_burst(per_bad, per_window, one.target)
         if at_window is not None:
-            at = begin - offset + at_window * BURST_WINDOW_NS
-            why = (
-                f"the baseline has a burst: {per_bad[at_window]} of {per_window[at_window]} requests bad in one second"
-            )
+            at = begin - offset + at_window * size
+            burst = f"{per_bad[at_window]} of {per_window[at_window]} requests bad within {format_duration(size)}"
+            why = f"the baseline has a burst: {burst}"
             return invalid(why, seen=told, hint=hint, at_ns=at, bad=bad, requests=number), told
     return None, told
 
