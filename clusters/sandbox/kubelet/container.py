@@ -364,8 +364,8 @@ class Container:
     async def _stop_in_order(
         self, process: ContainerProcess, seconds_left: Callable[[], float], kill_reason: str
     ) -> None:
+        self.pod.kubelet.event(self.pod.pod, "Normal", "Killing", kill_reason)
         if seconds_left() > 0:
-            self.pod.kubelet.event(self.pod.pod, "Normal", "Killing", kill_reason)
             hook = (self.spec.get("lifecycle") or {}).get("preStop")
             least = 0.0
             if hook:

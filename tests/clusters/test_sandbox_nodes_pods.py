@@ -1,0 +1,481 @@
+"""Pods as real processes: what they find, how they are watched, how they end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import nodes_kit as kit
+import pytest
+from nodes_kit import Cluster, container_status, pod, wait_for
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with kit.sandbox(tmp_path_factory.mktemp("pods")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(whole: Cluster) -> Iterator[Cluster]:
+    with kit.fresh_namespace(whole) as own:
+        yield own
+
+
+def test_a_container_finds_its_environment_as_kubernetes_makes_it(cluster: Cluster) -> None:
+    """Services, envFrom, env with $(NAME), downward API: later ones win, unknown names stay as they are."""
+    cluster.create("configmaps", {"metadata": {"name": "conf"}, "data": {"COLOUR": "red", "SIZE": "3"}})
+    cluster.create("secrets", {"metadata": {"name": "key"}, "stringData": {"token": "abc"}})
+    cluster.create("services", kit.service("other"))
+    env = [
+        {"name": "COLOUR", "value": "blue"},
+        {"name": "BOTH", "value": "$(COLOUR)-$(SIZE)-$(NOBODY)-$$(COLOUR)"},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "key", "key": "token"}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+        {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+    ]
+    obj = pod("one", "8000", env=env, resources={"limits": {"cpu": "500m"}})
+    obj["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "conf"}}]
+    cluster.create("pods", obj)
+
+    running = cluster.running("one")
+    found = json.loads(wait_for(lambda: _try(running, "env"), "the server"))
+
+    assert found["COLOUR"] == "blue"
+    assert found["BOTH"] == "blue-3-$(NOBODY)-$(COLOUR)"
+    assert found["TOKEN"] == "abc"
+    assert found["NODE"] == running["spec"]["nodeName"]
+    assert found["APP"] == "one"
+    assert found["CPUS"] == "500"
+    assert found["HOSTNAME"] == "one"
+    assert found["OTHER_SERVICE_HOST"] == cluster.get("services", "other")["spec"]["clusterIP"]
+    assert found["KUBERNETES_SERVICE_PORT"] == "6443"
+    assert "PYTEST_CURRENT_TEST" not in found
+
+
+def test_volumes_are_found_through_the_paths_of_the_manifest(cluster: Cluster) -> None:
+    """A mountPath in args leads to the volume; a changed ConfigMap reaches the file."""
+    cluster.create("configmaps", {"metadata": {"name": "conf"}, "data": {"a.txt": "first"}})
+    volumes = [{"name": "conf", "configMap": {"name": "conf"}}, {"name": "scratch", "emptyDir": {}}]
+    mounts = [{"name": "conf", "mountPath": "/etc/conf"}, {"name": "scratch", "mountPath": "/scratch"}]
+    script = "cat /etc/conf/a.txt > /scratch/copy; cat $CONTAINER_ROOT/scratch/copy; echo; sleep 60"
+    obj = pod("vol", script, image="test/sh:1", volumeMounts=mounts, spec_={"volumes": volumes})
+    cluster.create("pods", obj)
+    reader = pod("reader", "8000", "x=/etc/conf/a.txt", volumeMounts=mounts[:1], spec_={"volumes": volumes})
+    cluster.create("pods", reader)
+
+    running = cluster.running("reader")
+    place = json.loads(wait_for(lambda: _try(running, "argv"), "the server"))[2].partition("=")[2]
+
+    wait_for(lambda: cluster.log("vol") == "first\n", "the copy")
+    assert kit.get(running["status"]["podIP"], f"file/{place}") == "first"
+    cluster.patch("configmaps", "conf", {"data": {"a.txt": "second"}})
+    wait_for(lambda: kit.get(running["status"]["podIP"], f"file/{place}") == "second", "the new content")
+
+
+def test_init_containers_run_one_after_the_other(cluster: Cluster) -> None:
+    """The second begins when the first has ended well; the main one when both have."""
+    inits = [
+        {"name": "a", "image": "test/sh:1", "args": ["echo a >> $CONTAINER_ROOT/s/log; sleep 0.3"]},
+        {"name": "b", "image": "test/sh:1", "args": ["echo b >> $CONTAINER_ROOT/s/log"]},
+    ]
+    mount = [{"name": "s", "mountPath": "/s"}]
+    for init in inits:
+        init["volumeMounts"] = mount
+    spec = {"initContainers": inits, "volumes": [{"name": "s", "emptyDir": {}}]}
+    obj = pod("main", "cat /s/log; sleep 60", image="test/sh:1", volumeMounts=mount, spec_=spec)
+    cluster.create("pods", obj)
+
+    first = wait_for(
+        lambda: (p := cluster.get("pods", "main"))["status"].get("initContainerStatuses") and p, "the status"
+    )
+    assert kit.condition(first, "Initialized") == "False"
+    assert container_status(first)["state"]["waiting"]["reason"] == "PodInitializing"
+    done = cluster.running("main")
+
+    wait_for(lambda: cluster.log("main") == "a\nb\n", "the order")
+    assert kit.condition(done, "Initialized") == "True"
+    assert [s["state"]["terminated"]["reason"] for s in done["status"]["initContainerStatuses"]] == ["Completed"] * 2
+
+
+def test_a_pod_whose_init_container_fails_stays_pending(cluster: Cluster) -> None:
+    """And its init container is tried again."""
+    init = {"name": "bad", "image": "test/sh:1", "args": ["exit 3"]}
+    cluster.create("pods", pod("stuck", spec_={"initContainers": [init]}))
+
+    found = wait_for(
+        lambda: (
+            (p := cluster.get("pods", "stuck"))["status"].get("initContainerStatuses", [{}])[0].get("restartCount")
+            and p
+        ),
+        "a second try",
+    )
+
+    assert found["status"]["phase"] == "Pending"
+    assert found["status"]["initContainerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 3
+
+
+def test_conditions_become_true_in_kubernetes_order(cluster: Cluster) -> None:
+    """PodScheduled, Initialized, then ContainersReady and Ready together, never the other way round."""
+    probe = {"httpGet": {"path": "/check/x", "port": 8000}, "periodSeconds": 1}
+    made = cluster.create("pods", pod("slow", "8000", "after=1.2", readinessProbe=probe))
+    cluster.running("slow")
+    path = cluster.path("pods") + f"?watch=true&timeoutSeconds=1&resourceVersion={made['metadata']['resourceVersion']}"
+
+    order: list[str] = []
+    for line in cluster.call("GET", path).splitlines():
+        obj = json.loads(line)["object"]
+        for entry in obj["status"].get("conditions", ()):
+            if entry["status"] == "True" and entry["type"] not in order:
+                order.append(entry["type"])
+
+    assert order == ["PodScheduled", "Initialized", "PodReadyToStartContainers", "Ready", "ContainersReady"]
+    final = {c["type"]: c for c in cluster.get("pods", "slow")["status"]["conditions"]}
+    assert list(final) == ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
+    assert final["PodScheduled"]["lastTransitionTime"] < final["Ready"]["lastTransitionTime"]
+
+
+@pytest.mark.parametrize("kind", ["httpGet", "tcpSocket", "exec"])
+def test_readiness_follows_its_probe(cluster: Cluster, kind: str) -> None:
+    """Not ready until it succeeds; not ready again after failureThreshold failures; without a restart."""
+    handlers = {
+        "httpGet": {"httpGet": {"path": "/check/ready", "port": "http"}},
+        "tcpSocket": {"tcpSocket": {"port": 8000}},
+        "exec": {"exec": {"command": ["test", "-e", "/s/ready"]}},
+    }
+    spec = {"volumes": [{"name": "s", "emptyDir": {}}]}
+    probe = handlers[kind] | {"periodSeconds": 1, "failureThreshold": 2}
+    obj = pod(
+        "probed",
+        "8000",
+        "sick=ready",
+        "after=0.5",
+        readinessProbe=probe,
+        ports=[{"name": "http", "containerPort": 8000}],
+        volumeMounts=[{"name": "s", "mountPath": "/s"}],
+        spec_=spec,
+    )
+    cluster.create("pods", obj)
+    found = wait_for(
+        lambda: "running" in container_status(p := cluster.get("pods", "probed")).get("state", {}) and p, ""
+    )
+    assert not kit.ready(found)
+    address = found["status"]["podIP"]
+
+    if kind == "httpGet":
+        wait_for(lambda: _try(found, "well/ready"), "the server")
+    if kind == "exec":
+        _run(cluster, "probed", "touch /s/ready")
+    cluster.running("probed")
+
+    if kind == "httpGet":
+        begun = time.monotonic()
+        kit.get(address, "sick/ready")
+        wait_for(lambda: not kit.ready(cluster.get("pods", "probed")), "not ready")
+        assert 0.9 < time.monotonic() - begun < 3.5
+        assert cluster.events("probed", "Unhealthy")[-1]["message"].startswith("Readiness probe failed: HTTP probe")
+    assert container_status(cluster.get("pods", "probed"))["restartCount"] == 0
+
+
+def test_a_grpc_probe_speaks_the_health_protocol(cluster: Cluster) -> None:
+    """SERVING is ready, NOT_SERVING is not; asked of a real gRPC server."""
+    program = """
+import grpc, os, time
+from concurrent import futures
+answer = [2]
+def check(request, context):
+    return bytes([8, answer[0]])
+handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health",
+    {"Check": grpc.unary_unary_rpc_method_handler(check)})
+server = grpc.server(futures.ThreadPoolExecutor(2))
+server.add_generic_rpc_handlers((handler,))
+server.add_insecure_port(os.environ["POD_IP"] + ":9000")
+server.start()
+print("serving", flush=True)
+time.sleep(2)
+answer[0] = 1
+time.sleep(60)
+"""
+    probe = {"grpc": {"port": 9000}, "periodSeconds": 1}
+    cluster.create("pods", pod("grpc", "-c", program, image="test/python:1", readinessProbe=probe))
+
+    wait_for(lambda: "NOT_SERVING" in str(cluster.events("grpc", "Unhealthy")), "NOT_SERVING seen")
+
+    assert cluster.running("grpc")
+
+
+def test_a_failed_liveness_probe_restarts_the_container(cluster: Cluster) -> None:
+    """The count rises, lastState tells the end, the pod stays the same one."""
+    probe = {"httpGet": {"path": "/check/live", "port": 8000}, "periodSeconds": 1, "failureThreshold": 1}
+    cluster.create("pods", pod("alive", livenessProbe=probe | {"initialDelaySeconds": 1}))
+    before = cluster.running("alive")
+    wait_for(lambda: _try(before, "sick/live"), "the server")
+
+    after = wait_for(
+        lambda: container_status(p := cluster.get("pods", "alive"))["restartCount"] == 1 and kit.ready(p) and p,
+        "restart",
+    )
+
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["podIP"] == before["status"]["podIP"]
+    assert container_status(after)["lastState"]["terminated"]["exitCode"] == 0
+    killing = cluster.events("alive", "Killing")
+    assert killing[0]["message"] == "Container main failed liveness probe, will be restarted"
+
+
+def test_a_startup_probe_holds_the_liveness_probe_back(cluster: Cluster) -> None:
+    """A server that needs 2.5 s is not killed by a liveness probe that would allow it 1 s."""
+    check = {"httpGet": {"path": "/check/x", "port": 8000}, "periodSeconds": 1}
+    obj = pod(
+        "late",
+        "8000",
+        "after=2.5",
+        startupProbe=check | {"failureThreshold": 30},
+        livenessProbe=check | {"failureThreshold": 1},
+    )
+    cluster.create("pods", obj)
+
+    found = cluster.running("late")
+
+    assert container_status(found)["restartCount"] == 0
+    assert container_status(found)["started"] is True
+
+
+def test_a_failed_startup_probe_restarts_the_container(cluster: Cluster) -> None:
+    """After failureThreshold failures."""
+    check = {"httpGet": {"path": "/check/x", "port": 8000}, "periodSeconds": 1, "failureThreshold": 2}
+    cluster.create(
+        "pods", pod("never", "8000", "after=60", startupProbe=check, spec_={"terminationGracePeriodSeconds": 0})
+    )
+
+    wait_for(lambda: container_status(cluster.get("pods", "never")).get("restartCount"), "restart", 12)
+
+    assert "failed startup probe" in cluster.events("never", "Killing")[0]["message"]
+
+
+def test_the_first_restart_is_at_once_and_the_second_waits_ten_seconds(cluster: Cluster) -> None:
+    """CrashLoopBackOff with Kubernetes' words and times."""
+    cluster.create("pods", pod("crash", "exit 7", image="test/sh:1"))
+
+    looping = wait_for(
+        lambda: "CrashLoopBackOff" in str(container_status(p := cluster.get("pods", "crash"))) and p, "the back-off", 6
+    )
+    status = container_status(looping)
+    assert status["restartCount"] == 1
+    assert status["lastState"]["terminated"]["exitCode"] == 7
+    assert status["lastState"]["terminated"]["reason"] == "Error"
+    assert status["state"]["waiting"]["message"].startswith("back-off 10s restarting failed container=main pod=crash_")
+    assert looping["status"]["phase"] == "Running"
+    begun = time.monotonic()
+    wait_for(lambda: container_status(cluster.get("pods", "crash"))["restartCount"] == 2, "the next try", 12)
+    assert time.monotonic() - begun > 7
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "phase", "restarts"),
+    [("Never", 0, "Succeeded", 0), ("Never", 4, "Failed", 0), ("OnFailure", 0, "Succeeded", 0)],
+)
+def test_a_pod_that_ends_has_a_final_phase(cluster: Cluster, policy: str, code: int, phase: str, restarts: int) -> None:
+    """Succeeded or Failed with the exit code, and no longer ready."""
+    cluster.create("pods", pod("job", f"exit {code}", image="test/sh:1", spec_={"restartPolicy": policy}))
+
+    done = wait_for(lambda: (p := cluster.get("pods", "job"))["status"]["phase"] == phase and p, phase)
+
+    status = container_status(done)
+    assert (status["state"]["terminated"]["exitCode"], status["restartCount"]) == (code, restarts)
+    ready = next(c for c in done["status"]["conditions"] if c["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "PodCompleted" if code == 0 else "PodFailed")
+
+
+def test_an_unknown_image_is_told_and_tried_again(cluster: Cluster) -> None:
+    """ErrImagePull, then ImagePullBackOff; the pod stays Pending."""
+    cluster.create("pods", pod("lost", image="nobody/has:1"))
+
+    reasons: list[str] = []
+
+    def look() -> bool:
+        waiting = container_status(cluster.get("pods", "lost")).get("state", {}).get("waiting", {}).get("reason")
+        if waiting and waiting not in reasons:
+            reasons.append(waiting)
+        return "ImagePullBackOff" in reasons
+
+    wait_for(look, "the back-off")
+    assert reasons[-2:] == ["ErrImagePull", "ImagePullBackOff"]
+    assert cluster.get("pods", "lost")["status"]["phase"] == "Pending"
+
+
+def test_a_command_that_is_not_there_is_a_start_error(cluster: Cluster) -> None:
+    """128 and StartError, as containerd has it."""
+    obj = pod("typo", image="test/sh:1", command=["no-such-program"], spec_={"restartPolicy": "Never"})
+    cluster.create("pods", obj)
+
+    done = wait_for(lambda: (p := cluster.get("pods", "typo"))["status"]["phase"] == "Failed" and p, "Failed")
+
+    ended = container_status(done)["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
+    assert "executable file not found in $PATH" in ended["message"]
+
+
+def test_a_missing_config_map_holds_the_container_until_it_is_there(cluster: Cluster) -> None:
+    """CreateContainerConfigError, then it starts by itself."""
+    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "x"}}}]
+    cluster.create("pods", pod("waits", env=env))
+    wait_for(lambda: "CreateContainerConfigError" in str(cluster.get("pods", "waits")["status"]), "the error")
+
+    cluster.create("configmaps", {"metadata": {"name": "later"}, "data": {"x": "1"}})
+
+    assert cluster.running("waits")
+
+
+def test_a_container_beyond_its_memory_limit_is_oom_killed(cluster: Cluster) -> None:
+    """137 and OOMKilled."""
+    program = "import time; x = bytearray(80 << 20); time.sleep(60)"
+    limits = {"limits": {"memory": "40Mi"}}
+    cluster.create(
+        "pods", pod("fat", "-c", program, image="test/python:1", resources=limits, spec_={"restartPolicy": "Never"})
+    )
+
+    done = wait_for(lambda: (p := cluster.get("pods", "fat"))["status"]["phase"] == "Failed" and p, "Failed")
+
+    ended = container_status(done)["state"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+def test_the_log_of_the_run_before_is_kept(cluster: Cluster) -> None:
+    """stdout and stderr in order; `previous` is the run that ended."""
+    cluster.create("pods", pod("talks", "echo out; echo err >&2; sleep 0.2; exit 1", image="test/sh:1"))
+    wait_for(lambda: container_status(cluster.get("pods", "talks")).get("restartCount") == 1, "restart")
+
+    assert sorted(cluster.log("talks", "?previous=true").splitlines()) == ["err", "out"]
+
+
+# The end
+
+
+def test_a_deleted_pod_gets_its_hook_then_sigterm_then_its_grace(cluster: Cluster) -> None:
+    """While preStop runs it serves on; SIGTERM comes after it; it goes when the process has ended."""
+    obj = pod("polite", "8000", "term=0.5", lifecycle={"preStop": {"sleep": {"seconds": 1}}})
+    cluster.create("pods", obj)
+    found = cluster.running("polite")
+    wait_for(lambda: _try(found, "name"), "the server")
+
+    begun = time.monotonic()
+    cluster.delete("pods", "polite")
+    marked = cluster.get("pods", "polite")
+    assert marked["metadata"]["deletionGracePeriodSeconds"] == 5
+    time.sleep(0.5)
+    assert kit.get(found["status"]["podIP"], "name") == "polite"
+    assert "SIGTERM" not in cluster.log("polite")
+    wait_for(lambda: "SIGTERM" in cluster.log("polite"), "SIGTERM")
+    assert time.monotonic() - begun > 0.95
+    wait_for(lambda: cluster.find("pods", "polite") is None, "gone")
+
+    assert 1.4 < time.monotonic() - begun < 3.5
+
+
+def test_a_hook_may_run_a_command_or_ask_the_server(cluster: Cluster) -> None:
+    """exec and httpGet as preStop."""
+    for name, hook in (
+        ("by-exec", {"exec": {"command": ["sh", "-c", "echo hooked > /s/mark"]}}),
+        ("by-http", {"httpGet": {"path": "/name/hooked", "port": 8000}}),
+    ):
+        mounts = [{"name": "s", "mountPath": "/s"}]
+        spec = {"volumes": [{"name": "s", "emptyDir": {}}]}
+        cluster.create(
+            "pods", pod(name, "8000", "term=1.5", lifecycle={"preStop": hook}, volumeMounts=mounts, spec_=spec)
+        )
+        wait_for(lambda n=name: _try(cluster.running(n), "name"), "the server")
+        cluster.delete("pods", name)
+
+    wait_for(lambda: "GET /name/hooked" in cluster.log("by-http"), "the hook's request")
+    wait_for(lambda: "hooked" in _run(cluster, "by-exec", "cat /s/mark"), "the hook's file")
+
+
+def test_a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(cluster: Cluster) -> None:
+    """Not earlier, not much later."""
+    cluster.create("pods", pod("stubborn", "8000", "term=never", spec_={"terminationGracePeriodSeconds": 2}))
+    wait_for(lambda: _try(cluster.running("stubborn"), "name"), "the server")
+
+    begun = time.monotonic()
+    cluster.delete("pods", "stubborn")
+    wait_for(lambda: cluster.find("pods", "stubborn") is None, "gone")
+
+    assert 1.8 < time.monotonic() - begun < 3.5
+
+
+def test_the_first_process_ignores_sigterm_unless_it_has_a_handler(cluster: Cluster) -> None:
+    """The kernel's rule for PID 1 of a container: `sleep` lives until its grace is over."""
+    spec = {"terminationGracePeriodSeconds": 2}
+    cluster.create("pods", pod("sleeper", image="test/sh:1", command=["sleep", "60"], spec_=spec))
+    cluster.running("sleeper")
+
+    begun = time.monotonic()
+    cluster.delete("pods", "sleeper")
+    wait_for(lambda: cluster.find("pods", "sleeper") is None, "gone")
+
+    assert time.monotonic() - begun > 1.8
+
+
+def test_a_forced_deletion_leaves_no_process_even_of_those_that_hide(cluster: Cluster) -> None:
+    """SIGKILL for the whole container, a daemon in a session of its own included."""
+    script = "setsid sleep 61 & echo $!; sleep 62 & echo $!; echo $$$$; wait"
+    cluster.create("pods", pod("brood", script, image="test/sh:1"))
+    cluster.running("brood")
+    pids = wait_for(lambda: len(p := cluster.log("brood").split()) == 3 and p, "three processes")
+
+    cluster.delete("pods", "brood", gracePeriodSeconds=0)
+
+    assert cluster.find("pods", "brood") is None
+    wait_for(lambda: not any(kit.alive(int(pid)) for pid in pids), "all dead", 2)
+
+
+def test_a_shorter_grace_counts_for_a_pod_that_ends_already(cluster: Cluster) -> None:
+    """A second deletion with 1 s shortens the 5 s of the first."""
+    cluster.create("pods", pod("slow", "8000", "term=never"))
+    wait_for(lambda: _try(cluster.running("slow"), "name"), "the server")
+
+    begun = time.monotonic()
+    cluster.delete("pods", "slow")
+    cluster.delete("pods", "slow", gracePeriodSeconds=1)
+    wait_for(lambda: cluster.find("pods", "slow") is None, "gone")
+
+    assert time.monotonic() - begun < 3
+
+
+def test_what_a_container_started_ends_with_it(cluster: Cluster) -> None:
+    """When the first process ends, the others do too."""
+    cluster.create("pods", pod("parent", "sleep 63 & echo $!; sleep 0.5", image="test/sh:1"))
+    pid = wait_for(lambda: cluster.log("parent").split(), "the child's pid")[0]
+
+    wait_for(lambda: not kit.alive(int(pid)), "the child dead")
+
+
+def _try(running: kit.Object, path: str) -> str:
+    """A GET, or nothing while the server does not answer."""
+    try:
+        return kit.get(running["status"]["podIP"], path)
+    except OSError:
+        return ""
+
+
+def _run(cluster: Cluster, name: str, script: str) -> str:
+    """A command in a pod, through the API."""
+    from kubernetes import client, config
+    from kubernetes.stream import stream
+
+    api = config.new_client_from_config(str(cluster.info.kubeconfig))
+    core = client.CoreV1Api(api)
+    return str(
+        stream(
+            core.connect_get_namespaced_pod_exec,
+            name,
+            cluster.namespace,
+            command=["sh", "-c", script],
+            stdin=False,
+            stdout=True,
+            stderr=True,
+            tty=False,
+        )
+    )
