@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import time
 from typing import Any
 
@@ -11,6 +13,8 @@ from clusters.provider import PLATFORM_LABEL, ClusterError, Progress
 
 WAIT_S = 120.0
 POLL_S = 0.1
+# On a Deployment: which manifest it was made from.
+MANIFEST = "bulletproof.dev/manifest"
 # Nothing else than the platform's own kinds is ever removed.
 _PRUNED = (
     ("/apis/policy/v1", "poddisruptionbudgets"),
@@ -47,12 +51,22 @@ def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) ->
 
     A rolling update from one platform to another would let them meet, which no experiment is about.
     """
+    digest = hashlib.sha256(json.dumps(obj, sort_keys=True).encode()).hexdigest()[:16]
+    obj["metadata"].setdefault("annotations", {})[MANIFEST] = digest
     before = api.find(api.path(obj))
-    after = api.apply(obj)
-    if before is None or (after["metadata"]["generation"] == before["metadata"]["generation"] and _complete(after)):
-        return
+    if before is not None and (before["metadata"].get("annotations") or {}).get(MANIFEST) == digest:
+        after = api.apply(obj)
+        if after["metadata"]["generation"] == before["metadata"]["generation"] and _complete(after):
+            return
+    if before is not None:
+        progress(f"{obj['metadata']['name']}: taking down what was there")
+        _take_down(api, obj, deadline)
+    api.apply(obj)
+
+
+def _take_down(api: Api, obj: Object, deadline: float) -> None:
+    """The Deployment and its pods are gone."""
     namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
-    progress(f"{name}: taking down what was there")
     api.request("DELETE", api.path(obj), query={"propagationPolicy": "Background"})
     told: set[str] = set()
     while pods := _pods(api, namespace, obj, ending=True):
@@ -65,7 +79,6 @@ def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) ->
         if time.monotonic() > deadline:
             raise ClusterError(f"{len(pods)} pods of {namespace}/{name} do not end.")
         time.sleep(POLL_S)
-    api.apply(obj)
 
 
 def _complete(deployment: Object) -> bool:
