@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
+from clusters.sandbox import protobuf
 from clusters.sandbox.errors import ApiError, BadRequest
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.store import Object
@@ -57,11 +58,8 @@ class Call:
             if required:
                 raise BadRequest("the body of the request was empty")
             return None
-        content = self.request.content_type
-        if "protobuf" in content:
-            accepted = "application/json, application/yaml"
-            said = f"the body of the request was in an unknown format - accepted media types include: {accepted}"
-            raise ApiError(415, "UnsupportedMediaType", said)
+        if "protobuf" in self.request.content_type:
+            return protobuf.decode(raw)
         try:
             return json.loads(raw)
         except ValueError as error:

@@ -82,6 +82,7 @@ class Admission:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._settings = store, settings
+        self._last_address = -1
         self._kinds: dict[str, Callable[[Object, Stored | None], None]] = {
             "pods": self._pod,
             "deployments": self._deployment,
@@ -168,7 +169,7 @@ class Admission:
         spec.setdefault("sessionAffinity", "None")
         for port in spec.get("ports") or ():
             port.setdefault("protocol", "TCP")
-            port.setdefault("targetPort", port.get("port"))
+            port["targetPort"] = port.get("targetPort") or port.get("port")
         obj.setdefault("status", {"loadBalancer": {}})
         if kind == "ExternalName":
             return
@@ -189,12 +190,16 @@ class Admission:
                     taken.add(port["nodePort"])
 
     def _free_address(self) -> str:
-        """The next free ClusterIP, 127.A.8.2 to 127.A.15.254."""
+        """The next free ClusterIP, 127.A.8.2 to 127.A.15.254, in turn: one that was just given back still has its
+        old listener for as long as kube-proxy lags."""
         taken = {s["spec"].get("clusterIP") for s in self._store.list("services")}
         first = int(ipaddress.ip_address(f"{self._settings.network}.8.2"))
-        for number in range(first, first + 8 * 256 - 4):
+        span = 8 * 256 - 4
+        for step in range(1, span + 1):
+            number = first + (self._last_address + step) % span
             address = str(ipaddress.ip_address(number))
             if address not in taken and number % 256 not in (0, 255):
+                self._last_address = number - first
                 return address
         causes = [("spec.clusterIPs", "FieldValueInvalid", "failed to allocate IP: range is full")]
         raise Invalid("Service", "", "", causes)

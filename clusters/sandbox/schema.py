@@ -1,6 +1,6 @@
 """Which fields an object of a kind has, and how lists of them merge: Kubernetes' own OpenAPI document, cut down.
 
-A type in schema.json is written `string`, `int32`, `TypeName`, `{TypeName` (a map), `[TypeName` (a list); then
+A type in schema.json is written `string`, `bytes` (base64), `int32`, `Type`, `{Type` (a map), `[Type` (a list); then
 `@key` (strategic merge by that key; `@` alone: a set), `#a,b` (server-side apply's map keys; `#` alone: a set),
 `!` (retainKeys) and `*` (required).
 """
@@ -124,7 +124,7 @@ class Decoder:
 
     def _scalar(self, value: Any, type_name: str, owner: str, path: str) -> Any:
         match type_name:
-            case "string":
+            case "string" | "bytes":
                 good = isinstance(value, str)
             case "boolean":
                 good = isinstance(value, bool)
@@ -153,4 +153,6 @@ class Decoder:
 
 
 def _go(type_name: str) -> str:
-    return {"boolean": "bool", "number": "float64", "int-or-string": "intstr.IntOrString"}.get(type_name, type_name)
+    return {"boolean": "bool", "bytes": "[]uint8", "number": "float64", "int-or-string": "intstr.IntOrString"}.get(
+        type_name, type_name
+    )

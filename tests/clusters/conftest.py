@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,12 +18,20 @@ import yaml
 from clusters.sandbox import client as sandboxes
 from clusters.sandbox.client import SandboxInfo
 
+IMAGES = """
+images:
+  test/tools:1: {}
+  test/tools:2: {}
+"""
+
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInfo]:
-    """A running sandbox with three nodes of two GPUs each."""
+    """A running sandbox with three nodes of two GPUs each; image test/tools:1 and :2 run any command."""
     folder = tmp_path_factory.mktemp("cluster") / "tests"
-    running = sandboxes.start(folder, nodes=3, gpus=2)
+    images = folder.with_name("images.yaml")
+    images.write_text(IMAGES)
+    running = sandboxes.start(folder, nodes=3, gpus=2, arguments=("--images", str(images)))
     yield running
     sandboxes.stop(folder)
 
@@ -114,6 +123,15 @@ def nowhere_pod(name: str, **labels: str) -> dict[str, Any]:
     """A pod that no node takes, so that nobody but the test changes it."""
     spec = {"nodeSelector": {"exists": "nowhere"}, "containers": [{"name": "main", "image": "none:1"}]}
     return {"metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def wait_for(condition: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:
+    """The condition's value once it is true; fails by the deadline."""
+    end = time.monotonic() + within_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"no {what} within {within_s} s"
+        time.sleep(0.02)
+    return value
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:

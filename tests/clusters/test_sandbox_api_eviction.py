@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from conftest import nowhere_pod
+from conftest import nowhere_pod, wait_for
 
 MERGE = "application/merge-patch+json"
-
-
-def wait_for(condition, what, within_s=10.0):
-    """The condition's value once it is true; fails by the deadline."""
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, f"no {what} within {within_s} s"
-        time.sleep(0.02)
-    return value
 
 
 @pytest.fixture

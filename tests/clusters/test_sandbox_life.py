@@ -11,17 +11,10 @@ import time
 
 import pytest
 import yaml
+from conftest import wait_for
 
 from clusters.sandbox import client as sandboxes
 from clusters.sandbox.watchdog import MARK, members
-
-
-def wait_for(condition, what, within_s=10.0):
-    end = time.monotonic() + within_s
-    while not (value := condition()):
-        assert time.monotonic() < end, f"no {what} within {within_s} s"
-        time.sleep(0.02)
-    return value
 
 
 def sandbox_id(folder):
