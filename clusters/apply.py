@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import time
+from http import HTTPStatus
 from typing import Any
 
 from clusters.api import Api, ApiRefused, ApiUnreachable, Object
+from clusters.context import reach
 from clusters.provider import PLATFORM_LABEL, ClusterError, Progress
 
 WAIT_S = 120.0
@@ -44,6 +47,9 @@ def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float
         if obj["kind"] == "Deployment":
             wait_for_rollout(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
             wait_for_answers(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
+    for obj in objects:
+        if obj["kind"] == "Service":
+            wait_for_service(api, obj, progress, deadline)
 
 
 def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) -> None:
@@ -143,6 +149,33 @@ def wait_for_answers(api: Api, namespace: str, name: str, progress: Progress, de
                     progress(f"{name}: waiting until its pods serve")
                     told = True
                 time.sleep(POLL_S)
+
+
+def wait_for_service(api: Api, service: Object, progress: Progress, deadline: float) -> None:
+    """The Service answers here on its HTTP port: nodes hear of ready endpoints about a second after the API server."""
+    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
+    told = False
+    while True:
+        try:
+            host, port = reach.endpoint(api, namespace, name, "http")
+            connection = http.client.HTTPConnection(host, port, timeout=POLL_S * 10)
+            try:
+                connection.request("GET", "/v2/health/ready")
+                if connection.getresponse().status == HTTPStatus.OK:
+                    return
+                problem = ClusterError(f"Service {namespace}/{name} answers at {host}:{port} that it is not ready.")
+            finally:
+                connection.close()
+        except ClusterError as error:
+            problem = error
+        except (OSError, http.client.HTTPException) as error:
+            problem = ClusterError(f"Service {namespace}/{name} does not answer at {host}:{port}: {error}")
+        if time.monotonic() > deadline:
+            raise problem
+        if not told:
+            progress(f"{name}: waiting until the Service answers")
+            told = True
+        time.sleep(POLL_S)
 
 
 def _pods(api: Api, namespace: str, deployment: Object, *, ending: bool = False) -> list[Object]:
