@@ -18,7 +18,7 @@ def ready_floor(pods: Pods, span: tuple[int, int] | None, floor: int) -> Answer:
     since, fewest = min(steps, key=lambda step: (step[1], step[0]))
     seen = f"at least {count(fewest, 'pod')} ready"
     if fewest < floor:
-        why = f"only {count(fewest, 'pod')} were ready, {floor} must be at all times"
+        why = f"only {count(fewest, 'pod')} {'was' if fewest == 1 else 'were'} ready, {floor} must be at all times"
         return failed(f"down to {fewest}", why, at_ns=since, fewest=fewest)
     if pods.ready.gap_between(*span):
         return invalid("the watch on pods was broken: what happened meanwhile is not known", seen=seen)

@@ -28,7 +28,10 @@ def undo_verified(
     if left:
         names = ", ".join(_entry(entry) for entry in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-        why = f"{count(len(left), 'entry', 'entries')} of the undo journal is not verified: {names}{more}"
+        verb = "is" if len(left) == 1 else "are"
+        why = (
+            f"{count(len(left), 'entry', 'entries')} of the undo journal {verb} not undone and verified: {names}{more}"
+        )
         return _residue(why, f"{len(left)} of {len(entries)} not undone", [_entry(entry) for entry in left])
     afters = [snapshot for snapshot in snapshots if snapshot.moment == "after"]
     if afters and afters[-1].differences:
