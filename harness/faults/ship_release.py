@@ -16,7 +16,7 @@ from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Cluster, Object, Refused, Unreachable
 from harness.undo import pointer
-from harness.undo.entry import AwaitRollout, Entry, Field, RestoreFields
+from harness.undo.entry import Entry, Field, RestoreFields
 
 REFERENCE_COMMAND = (
     "python3",
@@ -30,6 +30,8 @@ REFERENCE_COMMAND = (
     "{version}",
 )
 OUTCOMES = {0: "shipped", 1: "rolled back by the release itself", 2: "the release could not roll back"}
+NOT_BEGUN = 3
+ROLLOUT_WITHIN_S = 60.0
 HASH = "pod-template-hash"
 
 
@@ -80,10 +82,10 @@ class BadRelease:
             namespace=self._namespace,
             uid=self.deployment["metadata"]["uid"],
             fields=(Field(at="/spec/template", before=pointer.read(self.deployment, "/spec/template"), after=None),),
+            rollout_within_s=ROLLOUT_WITHIN_S,
         )
-        settled = AwaitRollout(namespace=self._namespace, name=self._name)
         what = f"deployment {self._name} has the pod template that it had before the release"
-        return [Entry(entry_id=f"{fault_id}.template", fault_id=fault_id, what=what, ops=(restore, settled))]
+        return [Entry(entry_id=f"{fault_id}.template", fault_id=fault_id, what=what, ops=(restore,))]
 
     def inject(self, context: FaultContext, undo: Sequence[Entry]) -> dict[str, Any]:
         """Run the command. Then what it left is known, and only that will be undone."""
@@ -96,6 +98,8 @@ class BadRelease:
             # Where this cannot be learned, any change of the template stays ours to undo.
             with contextlib.suppress(Unreachable, Refused):
                 self._learn(context, undo[0])
+        if code == NOT_BEGUN and self.release.command == REFERENCE_COMMAND:
+            raise FaultError("the release could not begin", hint=f"see {log}")
         return {
             "exit_code": code,
             "outcome": OUTCOMES.get(code, "the release ended in an unknown way"),
@@ -145,7 +149,7 @@ class BadRelease:
         assert isinstance(restore, RestoreFields)
         if now is not None:
             known = replace(restore.fields[0], after=pointer.read(now, "/spec/template"))
-            context.journal.amend(replace(entry, ops=(replace(restore, fields=(known,)), *entry.ops[1:])))
+            context.journal.amend(replace(entry, ops=(replace(restore, fields=(known,)),)))
 
 
 def select(aim: Aim, deployment: str, release: Release) -> BadRelease:

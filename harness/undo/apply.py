@@ -15,7 +15,6 @@ from harness.kube import Cluster, Object, Refused
 from harness.undo import pointer
 from harness.undo.entry import (
     RUN_LABEL,
-    AwaitRollout,
     AwaitWithdrawn,
     DeleteCreated,
     LatencyOff,
@@ -41,8 +40,6 @@ def apply(op: Op, cluster: Cluster) -> str:
             return _delete(op, cluster)
         case AwaitWithdrawn():
             return _await_withdrawn(op, cluster)
-        case AwaitRollout():
-            return ""
         case LatencyOff():
             return _latency_off(op, cluster)
 
@@ -54,8 +51,6 @@ def verify(op: Op, cluster: Cluster) -> None:
             _verify_restored(op, cluster)
         case DeleteCreated():
             _wait(lambda: _still_ours(op, cluster), op.within_s)
-        case AwaitRollout():
-            _wait(lambda: _rollout_left(op, cluster), op.within_s)
         case LatencyOff():
             _wait(lambda: _latency_left(op, cluster), 0.0)
         case AwaitWithdrawn():
@@ -70,8 +65,6 @@ def command(op: Op, context: str | None) -> str:
             return _restore_command(op, kubectl)
         case DeleteCreated():
             return f"{kubectl} delete {op.kind.lower()} {op.name}{_in(op.namespace)}"
-        case AwaitRollout():
-            return f"{kubectl} rollout status deployment/{op.name}{_in(op.namespace)}"
         case LatencyOff():
             return f"{kubectl} delete pod {op.pod}{_in(op.namespace)}"
         case AwaitWithdrawn():
@@ -135,6 +128,19 @@ def _verify_restored(op: RestoreFields, cluster: Cluster) -> None:
     left = [each.at for each in op.fields if _is_ours(op, each.at, current)]
     if left:
         raise NotUndone(f"{op.kind.lower()} {op.name}: {', '.join(left)} is not as it was")
+    if op.rollout_within_s and all(pointer.read(current, each.at) == each.before for each in op.fields):
+        _wait(lambda: _rollout_left(op, cluster), op.rollout_within_s)
+
+
+def _rollout_left(op: RestoreFields, cluster: Cluster) -> str:
+    current = cluster.get(op.kind, op.name, op.namespace)
+    if current is None:
+        return ""
+    status: dict[str, Any] = current.get("status") or {}
+    if status.get("observedGeneration", 0) < current["metadata"]["generation"]:
+        return f"deployment {op.name}: its controller has not seen the restored template"
+    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
+    return f"deployment {op.name}: {old} pods of another template are left" if old else ""
 
 
 def _is_ours(op: RestoreFields, at: str, current: Object) -> bool:
@@ -216,17 +222,6 @@ def ready_endpoints(cluster: Cluster, namespace: str, service: str) -> set[str]:
         for endpoint in each.get("endpoints") or []
         if (endpoint.get("conditions") or {}).get("ready", True)
     }
-
-
-def _rollout_left(op: AwaitRollout, cluster: Cluster) -> str:
-    current = cluster.get("Deployment", op.name, op.namespace)
-    if current is None:
-        return ""
-    status: dict[str, Any] = current.get("status") or {}
-    if status.get("observedGeneration", 0) < current["metadata"]["generation"]:
-        return f"deployment {op.name}: its controller has not seen the restored template"
-    old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
-    return f"deployment {op.name}: {old} pods of another template are left" if old else ""
 
 
 def _latency_off(op: LatencyOff, cluster: Cluster) -> str:

@@ -47,6 +47,8 @@ class RestoreFields:
     fields: tuple[Field, ...]
     mark: str = ""  # annotation; empty: somebody else acts for us and sets none
     mark_value: str = ""
+    # Of a Deployment whose template is restored: seconds until no pod of another template may be left. 0: not asked.
+    rollout_within_s: float = 0.0
 
     def forward(self, current: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The JSON patch of the act on the object as it is now. It fails when a field is no longer as recorded."""
@@ -83,16 +85,6 @@ class AwaitWithdrawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AwaitRollout:
-    """No pod of an earlier template is left in the Deployment."""
-
-    op: str = "await-rollout"
-    namespace: str
-    name: str
-    within_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyOff:
     """The proxy adds no latency."""
 
@@ -102,13 +94,12 @@ class LatencyOff:
     port: int = 9901
 
 
-Op = RestoreFields | DeleteCreated | AwaitWithdrawn | AwaitRollout | LatencyOff
+Op = RestoreFields | DeleteCreated | AwaitWithdrawn | LatencyOff
 
 _OPS: dict[str, type[Op]] = {
     "restore-fields": RestoreFields,
     "delete-created": DeleteCreated,
     "await-withdrawn": AwaitWithdrawn,
-    "await-rollout": AwaitRollout,
     "latency-off": LatencyOff,
 }
 

@@ -26,12 +26,19 @@ RUN = "20261121-101112-test-3f2a"
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A sandbox with the healthy platform, three pods ready."""
+    """A sandbox with the healthy platform, three pods ready; its patience is shortened, which no fault can know."""
     provider = provider_for("sandbox")
     access = provider.up()
     try:
         provider.deploy(access, "healthy", lambda _: None)
-        yield Cluster.connect(access.kubeconfig, access.context)
+        found = Cluster.connect(access.kubeconfig, access.context)
+        sleep = "/spec/template/spec/containers/0/lifecycle/preStop/sleep/seconds"
+        quick = [
+            {"op": "replace", "path": sleep, "value": 1},
+            {"op": "replace", "path": "/spec/minReadySeconds", "value": 0},
+        ]
+        found.patch("Deployment", "detector", NS, quick)
+        yield found
     finally:
         provider.down(access)
 

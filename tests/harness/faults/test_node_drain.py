@@ -50,7 +50,7 @@ def test_an_admins_cordon_survives(run):
     cordoned, *_ = sorted(detector_nodes(cluster))
     cluster.patch("Node", cordoned, None, {"spec": {"unschedulable": True}})
     try:
-        with pytest.raises(FaultError, match="3 nodes were to be drained, and [012] schedulable"):
+        with pytest.raises(FaultError, match=r"3 nodes were to be drained, and [012] schedulable"):
             faults.node_drain(count=3)
         run.journal.undo_all(run.records.append)
 
