@@ -214,6 +214,8 @@ def read_run(run_dir: Path) -> Run:
     from harness.judge import judge
 
     described: dict[str, Any] = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    if not isinstance(described, dict):
+        raise ValueError("it is no mapping")
     cluster = described.get("cluster")
     verdict, why_not = None, ""
     try:

@@ -36,13 +36,21 @@ class _Model(BaseModel):
 class Workload(_Model):
     """The inference service under test."""
 
-    namespace: str = Field(description="Namespace of the workload; it must carry the label bulletproof.dev/chaos=allowed.")
+    namespace: str = Field(
+        description="Namespace of the workload; it must carry the label bulletproof.dev/chaos=allowed."
+    )
     service: str = Field(description="Service that clients use.")
     selector: str = Field(description="Label selector of the workload's pods, e.g. app=detector.")
-    protocol: Literal["kserve-v2-http", "kserve-v2-grpc"] = Field("kserve-v2-http", description="How the load speaks to it.")
+    protocol: Literal["kserve-v2-http", "kserve-v2-grpc"] = Field(
+        "kserve-v2-http", description="How the load speaks to it."
+    )
     model: str = Field(description="Model name, as in v2/models/NAME/infer.")
-    golden: str = Field("golden/detector.json", description="File of inputs with known answers, beside the experiment file.")
-    stable_version: str | None = Field(None, description="Model version that must serve before and after; needed by rollback checks.")
+    golden: str = Field(
+        "golden/detector.json", description="File of inputs with known answers, beside the experiment file."
+    )
+    stable_version: str | None = Field(
+        None, description="Model version that must serve before and after; needed by rollback checks."
+    )
     http_port: int | str = Field("http", description="Port (name or number) of the Service for HTTP.")
     grpc_port: int | str = Field("grpc", description="Port (name or number) of the Service for gRPC.")
 
@@ -52,36 +60,72 @@ class Load(_Model):
 
     rate_per_s: RatePerS = Field(alias="rate", description="Mean arrival rate.")
     arrivals: Literal["poisson", "constant"] = Field("poisson", description="Arrival process.")
-    timeout_ns: DurationNs = Field(1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent.")
+    timeout_ns: DurationNs = Field(
+        1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent."
+    )
     seed: int = Field(7, description="Seed of the schedule and of the choice of targets.")
-    kept_share: Share = Field(0.5, alias="kept", description="Share of requests on kept connections; the others open a new one each.")
-    users: int | None = Field(None, ge=1, description="Locust users, which bound the requests in flight. Default: 1.25 x rate x timeout + 8.")
-    lag_limit_ns: DurationNs = Field(5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late.")
-    lag_share: Share = Field(0.999, alias="on_time", description="Share of requests that must be on time in the baseline, else INVALID.")
-    user: Literal["tritonclient", "raw"] = Field("tritonclient", description="Client: tritonclient, or the fast raw HTTP user.")
+    kept_share: Share = Field(
+        0.5, alias="kept", description="Share of requests on kept connections; the others open a new one each."
+    )
+    users: int | None = Field(
+        None, ge=1, description="Locust users, which bound the requests in flight. Default: 1.25 x rate x timeout + 8."
+    )
+    lag_limit_ns: DurationNs = Field(
+        5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late."
+    )
+    lag_share: Share = Field(
+        0.999, alias="on_time", description="Share of requests that must be on time in the baseline, else INVALID."
+    )
+    user: Literal["tritonclient", "raw"] = Field(
+        "tritonclient", description="Client: tritonclient, or the fast raw HTTP user."
+    )
 
 
 class Phases(_Model):
     """How long each phase lasts. The fault phase ends when the method has."""
 
-    baseline_ns: DurationNs = Field(15_000_000_000, alias="baseline", description="Load only; the steady state must hold.")
+    baseline_ns: DurationNs = Field(
+        15_000_000_000, alias="baseline", description="Load only; the steady state must hold."
+    )
     fault_limit_ns: DurationNs = Field(60_000_000_000, alias="fault", description="The method must end within this.")
-    recover_ns: DurationNs = Field(30_000_000_000, alias="recover", description="Observation after the fault, before the undo.")
-    settle_ns: DurationNs = Field(10_000_000_000, alias="settle", description="Observation after the undo; must be steady again.")
+    recover_ns: DurationNs = Field(
+        30_000_000_000, alias="recover", description="Observation after the fault, before the undo."
+    )
+    settle_ns: DurationNs = Field(
+        10_000_000_000, alias="settle", description="Observation after the undo; must be steady again."
+    )
 
 
 class Expect(_Model):
     """What must hold. A field that is not given is not judged."""
 
-    lost_ns: DurationNs | None = Field(None, alias="lost", description="Lost seconds (bad requests / arrival rate) from the fault on, at most.")
+    lost_ns: DurationNs | None = Field(
+        None, alias="lost", description="Lost seconds (bad requests / arrival rate) from the fault on, at most."
+    )
     lost_requests: int | None = Field(None, ge=0, description="Bad requests from the fault on, at most.")
-    wrong_answers: int | None = Field(None, ge=0, description="Answers that differ from the golden ones, at most, over the whole run.")
-    recovers_within_ns: DurationNs | None = Field(None, alias="recovers_within", description="From the fault's proven start until service stays good.")
-    hold_ns: DurationNs = Field(2_000_000_000, alias="hold", description="How long service must stay good to count as recovered.")
-    replicas_within_ns: DurationNs | None = Field(None, alias="replicas_within", description="Until as many pods are ready as before the fault.")
-    undone_within_ns: DurationNs | None = Field(None, alias="undone_within", description="From the start of the undo until it is verified.")
-    stable_within_ns: DurationNs | None = Field(None, alias="stable_within", description="After a bad release: until the stable version serves every answer again.")
-    exposed: Share | None = Field(None, description="After a bad release: share of requests that another version may have answered until then.")
+    wrong_answers: int | None = Field(
+        None, ge=0, description="Answers that differ from the golden ones, at most, over the whole run."
+    )
+    recovers_within_ns: DurationNs | None = Field(
+        None, alias="recovers_within", description="From the fault's proven start until service stays good."
+    )
+    hold_ns: DurationNs = Field(
+        2_000_000_000, alias="hold", description="How long service must stay good to count as recovered."
+    )
+    replicas_within_ns: DurationNs | None = Field(
+        None, alias="replicas_within", description="Until as many pods are ready as before the fault."
+    )
+    undone_within_ns: DurationNs | None = Field(
+        None, alias="undone_within", description="From the start of the undo until it is verified."
+    )
+    stable_within_ns: DurationNs | None = Field(
+        None,
+        alias="stable_within",
+        description="After a bad release: until the stable version serves every answer again.",
+    )
+    exposed: Share | None = Field(
+        None, description="After a bad release: share of requests that another version may have answered until then."
+    )
     ready_floor: int | None = Field(None, ge=0, description="Fewest ready pods at any time of the run.")
 
 
@@ -103,7 +147,9 @@ def _check_abort(text: str) -> str:
 class AbortWhen(_Model):
     """The live condition that ends the run early, with everything undone."""
 
-    availability: Annotated[str, AfterValidator(_check_abort)] = Field("below 50% for 20s", description="below SHARE% for DURATION")
+    availability: Annotated[str, AfterValidator(_check_abort)] = Field(
+        "below 50% for 20s", description="below SHARE% for DURATION"
+    )
 
     @property
     def share(self) -> float:
@@ -127,10 +173,12 @@ class Extension(_Model):
     expect: Expect = Expect()
     blast_radius: BlastRadius = BlastRadius()
     abort_when: AbortWhen | None = None
-    requires: tuple[Literal["pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"], ...] = Field(
-        ("pods", "services"), description="What the cluster must offer; without it the run ends SKIPPED."
+    requires: tuple[
+        Literal["pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"], ...
+    ] = Field(("pods", "services"), description="What the cluster must offer; without it the run ends SKIPPED.")
+    platform: str | None = Field(
+        None, description="Overlay of the reference platform that the sandbox deploys by default."
     )
-    platform: str | None = Field(None, description="Overlay of the reference platform that the sandbox deploys by default.")
 
 
 class Slo(_Model):

@@ -79,6 +79,10 @@ def told(
             name = f"{shown}.{name}" if name else shown
         message, hint = _message(dict(entry), path, fields, not_carried_out or {})
         found[whole] = FileError(message, file=document.file, line=document.line(whole), field=name, hint=hint)
+    # Of a union each member complains: that a mapping is no text is noise beside what is wrong in the mapping.
+    for whole in [place for place in found if any(other[: len(place)] == place != other for other in found)]:
+        if document.at(whole) and found[whole].message.endswith(_WORDS["string_type"].partition("{seen}")[2]):
+            del found[whole]
     for whole in misspelt & {place for place in found if document.at(place) is None}:
         del found[whole]  # "recover is missing" beside "recovr: did you mean recover?" says it twice
     return list(found.values())
@@ -99,7 +103,7 @@ def _message(
         return "is no field here.", f"Did you mean {near}?" if near else f"Fields here: {', '.join(fields)}."
     if seen is None:
         return "is empty. Give it a value or leave it out.", ""
-    if kind in ("literal_error", "union_tag_invalid"):
+    if kind in ("literal_error", "enum", "union_tag_invalid"):
         allowed = [
             _yaml_word(word.strip(" '"))
             for word in str(context.get("expected") or context["expected_tags"]).replace(" or ", ", ").split(",")
@@ -151,7 +155,11 @@ def _place(location: tuple[int | str, ...], data: Any, model: type[BaseModel]) -
             kind = _variant(kind, str(part))  # the tag of a discriminated union
             fields = _fields(kind)
             continue
-        if not isinstance(current, dict | list):
+        if isinstance(current, dict) and part not in current and (member := _named(kind, str(part))) is not None:
+            kind = member  # the name of a union's member
+            fields = _fields(kind)
+            continue
+        if not isinstance(current, dict | list) or part in ("str", "int"):
             break
         path.append(part)
         fields = _fields(kind) or fields
@@ -187,6 +195,16 @@ def _variant(kind: Any, tag: str) -> Any:
             if tagged is not None and tag in typing.get_args(tagged.annotation):
                 return candidate
     return kind
+
+
+def _named(kind: Any, name: str) -> Any:
+    """The member of a union that has this class name, where `kind` is one."""
+    members = _members(kind)
+    return (
+        next((member for member in members if getattr(member, "__name__", "") == name), None)
+        if len(members) > 1
+        else None
+    )
 
 
 def _inner(kind: Any, part: str | int) -> Any:

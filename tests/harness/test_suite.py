@@ -55,7 +55,7 @@ def test_every_error_of_every_file_is_told(tmp_path):
     with pytest.raises(FileErrors) as caught:
         suite.collect([str(mine), str(wrong)])
     told = str(caught.value)
-    assert "experiments[2]" in told
+    assert "mine.yaml:5: experiments[2].fil: is no field here. Did you mean file?" in told
     assert "wrong.yaml:1: titel: is no field here. Did you mean title?" in told
     assert "wrong.yaml:2: experiments: is empty." in told
 
