@@ -15,6 +15,7 @@ from clusters.sandbox.controllers.pods import (
     is_terminating,
     newest_first,
     owner_reference,
+    plain,
     reference_to,
     set_condition,
     template_hash,
@@ -110,8 +111,8 @@ class Deployments:
     @staticmethod
     def _find_new(deployment: Object, owned: list[Object]) -> Object | None:
         """The ReplicaSet with the Deployment's template; the oldest if there are several."""
-        wanted = deployment["spec"]["template"]
-        same = [rs for rs in owned if _bare(rs["spec"]["template"]) == wanted]
+        wanted = plain(deployment["spec"]["template"])
+        same = [rs for rs in owned if plain(_bare(rs["spec"]["template"])) == wanted]
         return newest_first(same)[-1] if same else None
 
     def _make_new(self, deployment: Object, owned: list[Object]) -> Object:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,15 +23,26 @@ def suffix(length: int = 5) -> str:
     return "".join(random.choices(ALPHABET, k=length))
 
 
+# Maps that are the same whether they are empty or left out; an empty object elsewhere (emptyDir: {}) means something.
+_MAPS = {"annotations", "labels", "nodeSelector", "matchLabels", "limits", "requests"}
+
+
+def plain(value: Any) -> Any:
+    """JSON data without what makes no difference to Kubernetes: nulls, empty lists, empty maps."""
+    if isinstance(value, Mapping):
+        found = {k: plain(v) for k, v in value.items() if v is not None and v != []}
+        return {k: v for k, v in found.items() if v != {} or k not in _MAPS}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value
+
+
 def template_hash(template: Mapping[str, Any], collisions: int = 0) -> str:
     """The value of pod-template-hash: the same for the same template, in Kubernetes' alphabet.
 
     The digits differ from a real cluster's, which hashes Go's own print of the structure.
     """
-    import json
-    import zlib
-
-    text = json.dumps(template, sort_keys=True, separators=(",", ":")) + (str(collisions) if collisions else "")
+    text = json.dumps(plain(template), sort_keys=True, separators=(",", ":")) + (str(collisions) if collisions else "")
     number = zlib.crc32(text.encode()) | zlib.adler32(text.encode()) << 32
     return "".join(ALPHABET[int(digit, 36) % len(ALPHABET)] for digit in str(number % 10**10).zfill(10))
 
