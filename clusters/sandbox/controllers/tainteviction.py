@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from clusters.sandbox.amounts import seconds
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_active, set_condition
 from clusters.sandbox.scheduling_rules import tolerates
@@ -22,7 +21,7 @@ class TaintEvictions:
         self._store: Store = informers.store
         self._queue = Reconciler("tainteviction", self._sync)
         self._tainted: set[str] = set()
-        self._warned: set[str] = set()  # uids of pods whose deletion has been announced
+        self._since: dict[str, float] = {}  # uid of a pod that has to go -> monotonic time when that was noticed
         informers.on("nodes", self._node_changed)
         informers.on("pods", self._pod_changed)
 
@@ -46,6 +45,8 @@ class TaintEvictions:
     def _pod_changed(self, change: Change) -> None:
         if self._tainted and change.obj["spec"].get("nodeName") in self._tainted:
             self._queue.add((change.obj["metadata"]["namespace"], change.obj["metadata"]["name"]))
+        if change.verb == "DELETED":
+            self._since.pop(change.obj["metadata"]["uid"], None)
 
     def _sync(self, key: tuple[str, str]) -> None:
         pod = self._store.find("pods", key[1], key[0])
@@ -53,22 +54,21 @@ class TaintEvictions:
             return
         uid = pod["metadata"]["uid"]
         node = self._store.find("nodes", pod["spec"].get("nodeName", ""))
-        due = None if node is None else _due(pod, _evicting(node))
-        if due is None:
-            if uid in self._warned:
-                self._warned.discard(uid)
+        patience_s = None if node is None else _patience_s(pod, _evicting(node))
+        if patience_s is None:
+            if self._since.pop(uid, None) is not None:
                 text = f"Cancelling deletion of Pod {key[0]}/{key[1]}"
                 self._store.record_event(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
             return
-        if uid not in self._warned:
-            self._warned.add(uid)
+        if uid not in self._since:
+            self._since[uid] = time.monotonic()
             text = f"Marking for deletion Pod {key[0]}/{key[1]}"
             self._store.record_event(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
-        left = due - time.time()
+        left = self._since[uid] + patience_s - time.monotonic()
         if left > 0:
             self._queue.add_after(key, left)
             return
-        self._warned.discard(uid)
+        del self._since[uid]
 
         def write(fresh: Object) -> None:
             text = "Taint manager: deleting due to NoExecute taint"
@@ -82,16 +82,13 @@ def _evicting(node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [taint for taint in node["spec"].get("taints") or () if taint["effect"] == "NoExecute"]
 
 
-def _due(pod: Mapping[str, Any], taints: list[Mapping[str, Any]]) -> float | None:
-    """When the pod has to go (seconds since the epoch); None when it may stay."""
-    due: float | None = None
+def _patience_s(pod: Mapping[str, Any], taints: list[Mapping[str, Any]]) -> float | None:
+    """How long the pod bears these taints; None: for ever."""
+    limits: list[float] = []
     for taint in taints:
         toleration = tolerates(pod, taint)
-        added = seconds(taint.get("timeAdded"))
         if toleration is None:
-            return added
-        limit = toleration.get("tolerationSeconds")
-        if limit is not None:
-            end = (added or time.time()) + max(float(limit), 0.0)
-            due = end if due is None else min(due, end)
-    return due
+            return 0.0
+        if toleration.get("tolerationSeconds") is not None:
+            limits.append(max(float(toleration["tolerationSeconds"]), 0.0))
+    return min(limits, default=None)
