@@ -46,8 +46,6 @@ def _one(recovery: Recovery, limit_ns: int, hold_ns: int, subject: str) -> Answe
     figures: dict[str, Any] = {"start_ns": start, "after_ns": after, "by_ns": by, "noise": recovery.noise}
     seen = describe(recovery)
     late = [outage for outage in recovery.outages if outage.last_ns - start >= limit_ns]
-    if late and recovery.noisy:
-        return _noisy(seen, hold_ns, late[0].first_ns)
     if late:
         return failed(seen, _late(recovery, late[0], limit_ns, subject), at_ns=late[0].last_ns, **figures)
     at = recovery.outages[-1].last_ns if recovery.outages else recovery.after_ns
@@ -80,11 +78,6 @@ def _late(recovery: Recovery, outage: Outage, limit_ns: int, subject: str) -> st
         f"{subject} was back after {back} and failed again: {count(outage.bad, 'bad request')} between {begin} and "
         f"{end}, the limit is {limit}"
     )
-
-
-def _noisy(seen: str, hold_ns: int, at_ns: int) -> Answer:
-    why = f"the baseline itself is so bad that no {format_duration(hold_ns)} can be expected to stay good"
-    return invalid(why, seen=seen, hint="shorten expect.hold, or look at the platform", at_ns=at_ns)
 
 
 def describe(recovery: Recovery) -> str:

@@ -186,7 +186,6 @@ class Case:
             bad=bad & known,
             known=known,
             in_flight_bad=bool((under_way & bad & known).any()),
-            rate_per_s=self.spec.load.rate_per_s,
             hold_ns=self.spec.expect.hold_ns,
             end_ns=stop,
             baseline_requests=tally.scheduled,

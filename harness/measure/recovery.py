@@ -12,10 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.history.columns import Ints, Mask
-from harness.units import NS_PER_S
-
-# Bad requests that the baseline lets expect within the hold time; at 0.7 every second stretch is broken by chance.
-NOISY = 0.7
+from harness.measure.noise import find_noise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +40,7 @@ class Recovery:
     by_ns: int | None  # first request of the stretch that stayed good; None: none came
     held: bool  # that stretch was seen to last for the hold time
     outages: tuple[Outage, ...]  # all of them, relapses included, noise and aftershocks not
-    noise: int  # isolated bad requests, no more of them than the baseline had
-    noisy: bool  # the baseline is so bad that a good stretch of the hold time is not to be expected
+    noise: int  # bad requests of the run that are no more than what the baseline had
 
     @property
     def relapses(self) -> tuple[Outage, ...]:
@@ -84,32 +80,6 @@ def find_outages(scheduled_ns: Ints, bad: Mask, known: Mask, hold_ns: int, end_n
     return outages
 
 
-def without_noise(outages: list[Outage], start_ns: int, hold_ns: int, allowed: int) -> tuple[list[Outage], int]:
-    """Leave out single bad requests that are as frequent as in the baseline; returns the rest and how many they were.
-
-    What falls within the hold time of the start is the fault's, never noise. When there are more isolated ones than the
-    baseline lets expect (`allowed`) none of them is noise.
-    """
-    isolated = [outage for outage in outages if outage.bad == 1 and outage.first_ns >= start_ns + hold_ns]
-    isolated = [outage for outage in isolated if outage.held]
-    if not isolated or len(isolated) > allowed:
-        return outages, 0
-    return [outage for outage in outages if outage not in isolated], len(isolated)
-
-
-def expected_at_most(mean: float) -> int:
-    """The 95 % quantile of a Poisson count with this mean; 0 for a mean of 0."""
-    term = total = float(np.exp(-mean))
-    count = 0
-    while total < 0.95 and count < 10_000_000:
-        count += 1
-        term *= mean / count
-        total += term
-        if term == 0.0:  # a mean beyond what exp() can hold: take the normal quantile
-            return int(mean + 1.645 * mean**0.5)
-    return count
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """What recovery is found in: requests sorted by scheduled time, and how the baseline was."""
@@ -118,7 +88,6 @@ class Observed:
     bad: Mask
     known: Mask  # rows that say good or bad; the others are passed over
     in_flight_bad: bool  # a request that was under way when the first fault struck ended badly
-    rate_per_s: float
     hold_ns: int
     end_ns: int  # of the observation
     baseline_requests: int
@@ -137,37 +106,37 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
             groups.append((struck, proven))
     first_ns = groups[0][0] if groups else 0
     after = seen.scheduled_ns >= first_ns
-    outages = find_outages(seen.scheduled_ns, seen.bad & after, seen.known & after, seen.hold_ns, seen.end_ns)
+    noise = find_noise(
+        seen.scheduled_ns,
+        seen.bad,
+        seen.known,
+        [struck for struck, _ in groups],
+        hold_ns=seen.hold_ns,
+        baseline_requests=seen.baseline_requests,
+        baseline_bad=seen.baseline_bad,
+    )
+    known = seen.known & after & ~noise
+    outages = find_outages(seen.scheduled_ns, seen.bad & known, known, seen.hold_ns, seen.end_ns)
     found = []
     for number, (struck, proven) in enumerate(groups):
         next_ns = groups[number + 1][0] if number + 1 < len(groups) else until_ns
         own = [outage for outage in outages if struck <= outage.first_ns < next_ns]
-        found.append(_recover(seen, own, struck, proven, next_ns, seen.in_flight_bad and number == 0))
+        in_flight_bad = seen.in_flight_bad and number == 0
+        found.append(_recover(seen, known, own, struck, proven, int(noise.sum()), in_flight_bad))
     return tuple(found)
 
 
 def _recover(
-    seen: Observed, outages: list[Outage], struck: int, proven: int | None, next_ns: int, in_flight_bad: bool
+    seen: Observed, known: Mask, outages: list[Outage], struck: int, proven: int | None, noise: int, in_flight_bad: bool
 ) -> Recovery:
-    share = seen.baseline_bad / seen.baseline_requests if seen.baseline_requests else 0.0
-    begin, end = np.searchsorted(seen.scheduled_ns, [struck, max(struck, next_ns)])
-    kept, noise = without_noise(outages, struck, seen.hold_ns, expected_at_most(share * int(end - begin)))
-    first_bad = kept[0].first_ns if kept else None
+    first_bad = outages[0].first_ns if outages else None
     shown = [moment for moment in (proven, first_bad) if moment is not None]
     start = struck if in_flight_bad else max(struck, min(shown, default=struck))
-    if kept:
-        after_ns, by_ns, held = kept[0].last_ns, kept[0].by_ns, kept[0].held
+    if outages:
+        after_ns, by_ns, held = outages[0].last_ns, outages[0].by_ns, outages[0].held
     else:
-        rows = np.flatnonzero(seen.known & (seen.scheduled_ns >= start))
+        rows = np.flatnonzero(known & (seen.scheduled_ns >= start))
         after_ns = start
         by_ns = int(seen.scheduled_ns[rows[0]]) if len(rows) else None
         held = by_ns is not None and seen.end_ns - by_ns >= seen.hold_ns
-    return Recovery(
-        start_ns=start,
-        after_ns=after_ns,
-        by_ns=by_ns,
-        held=held,
-        outages=tuple(kept),
-        noise=noise,
-        noisy=share * seen.rate_per_s * seen.hold_ns / NS_PER_S > NOISY,
-    )
+    return Recovery(start_ns=start, after_ns=after_ns, by_ns=by_ns, held=held, outages=tuple(outages), noise=noise)
