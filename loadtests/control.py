@@ -25,6 +25,7 @@ from typing import Any
 import gevent
 import gevent.os
 from gevent.event import Event
+from gevent.threadpool import ThreadPool
 from locust.env import Environment
 from locust.event import Events
 
@@ -138,8 +139,12 @@ class Load:
         self.cases = golden.read(Path(config.golden))
         self.commands = Commands()
         self.failure: BaseException | None = None
+        self._ticking = True
         self._main = gevent.getcurrent()
-        recorder = Recorder(Path(config.out) / f"requests-{config.worker}.arrows")
+        # A write can take as long as the disk likes (a journal commit of others is enough): it has a thread of its own.
+        self._writing = ThreadPool(1)
+        path = Path(config.out) / f"requests-{config.worker}.arrows"
+        recorder = Recorder(path, lambda fd, data: int(self._writing.apply(os.write, (fd, data))))
         events = Events()
         self.desk = Desk(config, recorder, client_factory(config, self.cases), events.request)
         user = type("KServeUser", (OpenLoopUser,), {"desk": self.desk, "host": f"http://{config.target}"})
@@ -167,6 +172,13 @@ class Load:
                     f"and none more in {CONNECT_LIMIT_S:.0f} s{seen}"
                 )
 
+    def keep_time(self) -> str:
+        """This thread wakes exactly, and first where that is permitted; returns the scheduler's name."""
+        timer.exact_timers()
+        # The writing thread too: were it put off by others while it holds Python's lock, so were the load.
+        self._writing.apply(timer.real_time)
+        return timer.real_time()
+
     def offer(self) -> None:
         """From the start command to the last record."""
         self.commands.started.wait()
@@ -193,7 +205,8 @@ class Load:
         self.commands.when_stopped(dispatcher.stop)
         dispatcher.run()
         self._drain(handover, dispatcher.arrivals)
-        ticker.kill()
+        self._ticking = False
+        ticker.join()
         self.desk.recorder.close()
         records = self.desk.recorder.written
         if records != dispatcher.arrivals:
@@ -227,13 +240,13 @@ class Load:
     def _tick(self, dispatcher: Dispatcher, handover: Handover) -> None:
         """Every 100 ms, without drift: rows to the file, late arrivals to `not_sent`, a live line."""
         due = time.monotonic()
-        while True:
+        while self._ticking:
             due += FLUSH_EVERY_S
             gevent.sleep(max(0.0, due - time.monotonic()))
             handover.expire()
-            self.desk.recorder.flush()
             line = {"state": "live", "t_ns": time.monotonic_ns(), "scheduled": dispatcher.arrivals}
             self.lines.live(line | self.desk.counts.look())
+            self.desk.recorder.flush()
 
     def _user_failed(self, user_instance: Any, exception: BaseException, tb: Any) -> None:
         log.error("a user failed: %s", "".join(traceback.format_exception(exception)))
@@ -266,8 +279,7 @@ def run(config: LoadConfig, lines: Lines) -> int:
         _more_descriptors()
         load = Load(config, lines)
         load.connect()
-        timer.exact_timers()
-        scheduler = timer.real_time()
+        scheduler = load.keep_time()
         # What exists now stays: never look at it again. What comes is collected by the dispatcher, in gaps.
         gc.collect()
         gc.freeze()

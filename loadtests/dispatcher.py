@@ -109,10 +109,9 @@ class Dispatcher:
                 due_ns = self.start_ns + arrival.offset_ns
                 if due_ns >= self.stop_ns:
                     break
-                now = time.monotonic_ns()
-                if due_ns > now or since_yield >= _BURST:
+                if due_ns > time.monotonic_ns() or since_yield >= _BURST:
                     since_yield = 0
-                    self._tidy(now, due_ns - now)
+                    self._tidy(due_ns)
                     self._wait(due_ns)
                     if due_ns >= self.stop_ns:
                         break
@@ -130,9 +129,16 @@ class Dispatcher:
         while time.monotonic_ns() < min(due_ns, self.stop_ns):
             self._timer.wait_until(min(due_ns, self.stop_ns))
 
-    def _tidy(self, now: int, gap_ns: int) -> None:
-        overdue = 5 * _COLLECT_EVERY_NS  # at high rates no gap is long enough: memory must stay bounded all the same
-        since = now - self._collected_ns
-        if since > overdue or (since > _COLLECT_EVERY_NS and gap_ns > _COLLECT_GAP_NS):
+    def _tidy(self, due_ns: int) -> None:
+        now = time.monotonic_ns()
+        since_ns = now - self._collected_ns
+        if since_ns < _COLLECT_EVERY_NS:
+            return
+        gevent.sleep(0)  # the users that were just handed arrivals go first
+        gap_ns = due_ns - time.monotonic_ns()
+        # At high rates no gap is long enough: memory must stay bounded all the same.
+        if gap_ns > _COLLECT_GAP_NS or since_ns > 5 * _COLLECT_EVERY_NS:
+            gc.collect()
+            if self._collected_ns == 0:
+                gc.freeze()  # what the users made when they began lives as long as they do
             self._collected_ns = now
-            gc.collect(1)

@@ -9,6 +9,7 @@ loses power takes the run with it anyway.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,9 +87,13 @@ class _Chunk:
 
 
 class Recorder:
-    """Appends rows to a file that is readable at any time. Raises OSError when the disk does not take them."""
+    """Appends rows to a file that is readable at any time. Raises OSError when the disk does not take them.
 
-    def __init__(self, path: Path) -> None:
+    write: as os.write; the load gives one that blocks the calling greenlet only.
+    """
+
+    def __init__(self, path: Path, write: Callable[[int, memoryview], int] = os.write) -> None:
+        self._write_some = write
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         self._schema = requests.schema()
         self._chunk = _Chunk()
@@ -130,4 +135,4 @@ class Recorder:
     def _write(self) -> None:
         data = memoryview(self._chunk.take())
         while data:
-            data = data[os.write(self._fd, data) :]
+            data = data[self._write_some(self._fd, data) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ from geventhttpclient.connectionpool import ConnectionPool
 
 from loadtests.config import LoadConfig
 from loadtests.golden import Case
+from loadtests.idle import idle
 from loadtests.outcome import Attempt, WrongAnswerError, safely
 
 
@@ -31,12 +31,12 @@ class _Socket(gevent.socket.socket):  # type: ignore[misc]
 class _Pool(ConnectionPool):  # type: ignore[misc]
     """The one connection of a client: tells its local port, binds its source, sends small writes at once."""
 
-    def __init__(self, host: str, port: int, source_address: str | None) -> None:
+    def __init__(self, host: str, port: int, addresses: list[Any], source_address: str | None) -> None:
         # No timeouts of its own: they are per recv, so that a dripping server held a "0.5 s" request for 4.1 s. The
         # user's deadline is the only one.
         super().__init__(host, port, host, port, size=1, connection_timeout=None, network_timeout=None)
         self._source_address = source_address
-        self._addresses = super()._resolve()  # before the load begins, not in a request
+        self._addresses = addresses
         self.local_port: int | None = None
         self.socket: _Socket | None = None
 
@@ -73,19 +73,22 @@ class _Pool(ConnectionPool):  # type: ignore[misc]
         """As the original, which uses select() and takes every socket above descriptor 1023 for dead."""
         if sock is None or sock.fileno() < 0:
             return False
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN)
-        return not poll.poll(0)
+        return idle(sock)
 
 
 class TritonHttp:
     """One user's client: a kept connection, and a client of its own for every new one."""
 
     def __init__(
-        self, config: LoadConfig, cases: tuple[Case, ...], prepared: list[tuple[list[Any], list[Any]]]
+        self,
+        config: LoadConfig,
+        cases: tuple[Case, ...],
+        prepared: list[tuple[list[Any], list[Any]]],
+        addresses: list[Any],
     ) -> None:
         self._config = config
         self._cases = cases
+        self._addresses = addresses
         self._prepared = prepared
         self._kept = self._client()
 
@@ -111,7 +114,8 @@ class TritonHttp:
 
     def _client(self) -> Any:
         client = triton.InferenceServerClient(self._config.target)
-        client._client_stub._connection_pool = _Pool(self._config.host, self._config.port, self._config.source_address)
+        config = self._config
+        client._client_stub._connection_pool = _Pool(config.host, config.port, self._addresses, config.source_address)
         return client
 
     def _infer(self, client: Any, case: int, attempt: Attempt) -> None:
@@ -143,4 +147,6 @@ def client_factory(config: LoadConfig, cases: tuple[Case, ...]) -> Callable[[], 
         prepared.append(
             (inputs, [triton.InferRequestedOutput(tensor.name, binary_data=True) for tensor in case.outputs])
         )
-    return lambda: TritonHttp(config, cases, prepared)
+    # Once, before the load begins: a look-up goes through a thread, also for what is an address already.
+    addresses = gevent.socket.getaddrinfo(config.host, config.port, type=gevent.socket.SOCK_STREAM)
+    return lambda: TritonHttp(config, cases, prepared, addresses)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import select
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +18,7 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor, 
 
 from loadtests.config import LoadConfig
 from loadtests.golden import Array, Case
+from loadtests.idle import idle
 from loadtests.outcome import Attempt, StatusError, TruncatedError, WrongAnswerError
 
 _BLOCK = 65536
@@ -54,7 +54,7 @@ class RawHttp:
             finally:
                 sock.close()
             return
-        if self._kept is not None and not _idle(self._kept):
+        if self._kept is not None and not idle(self._kept):
             self.drop()
         if self._kept is None:
             self._kept = self._open()
@@ -155,13 +155,6 @@ class _Outputs:
         else:
             array = np.frombuffer(raw, dtype=dtype)
         return array.reshape(output["shape"])
-
-
-def _idle(sock: Any) -> bool:
-    """Whether a kept connection can carry a request: nothing has come on it, not even its end."""
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLIN)
-    return not poll.poll(0)
 
 
 def _more(sock: Any) -> bytes:

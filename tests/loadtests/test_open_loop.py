@@ -2,6 +2,7 @@
 
 import collections
 import os
+import resource
 import signal
 import time
 
@@ -107,3 +108,18 @@ def test_a_killed_load_process_leaves_a_readable_file(load):
     assert len(rows) >= counted
     assert len({row["arrival"] for row in rows}) == len(rows)
     assert killed_ns - max(row["end_ns"] for row in rows) < 250_000_000
+
+
+def test_a_disk_that_takes_no_more_ends_the_load_with_an_error(load):
+    """A load that cannot be recorded is not offered: the harness hears at once, and what was written stays readable."""
+    process = load()
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 20)
+
+    written = (process.out / "requests-0.arrows").stat().st_size
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (written + 3000, written + 3000))
+    error = process.wait("error")
+
+    assert "File too large" in error["detail"]
+    assert process.process.wait(timeout=10) == 1
+    assert len(process.rows_of_cut_file()) > 20

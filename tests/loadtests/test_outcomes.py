@@ -41,7 +41,7 @@ EACH = 8  # requests of each connection kind and course
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_course_has_its_outcome(load, server, client):
     """One load through all courses: each request ends as the course says, whichever connection it used."""
-    process = load(**CLIENTS[client], timeout_ns=3 * SECOND // 10, rate_per_s=150.0)
+    process = load(**CLIENTS[client], timeout_ns=3 * SECOND // 10, rate_per_s=250.0, users=130)
     process.start()
     windows = {}
 
@@ -80,17 +80,17 @@ def test_every_course_has_its_outcome(load, server, client):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_server_that_is_back_is_found_within_half_a_second(load, server, client):
     """Recovery is the platform's, not the client's back-off: for kept connections too."""
-    process = load(**CLIENTS[client], rate_per_s=200.0)
+    process = load(**CLIENTS[client], rate_per_s=200.0, users=130)
     process.start()
     process.wait("live", lambda line: line["ok"] > 60)
 
     server.kill()
     killed_ns = time.monotonic_ns()
-    process.wait("live", lambda line: line["recent"]["ok"] == 0 and line["t_ns"] > killed_ns + 2 * SECOND)
+    process.wait("live", lambda line: line["recent"]["ok"] == 0 and line["t_ns"] > killed_ns + 1.2 * SECOND)
     second = ScriptedServer(http_port=server.http_port, grpc_port=server.grpc_port)
     back_ns = time.monotonic_ns()
     try:
-        process.wait("live", lambda line: line["t_ns"] > back_ns + 2 * SECOND)
+        process.wait("live", lambda line: line["t_ns"] > back_ns + 1.2 * SECOND)
         process.say(stop_ns=time.monotonic_ns())
         _, rows = process.finish()
     finally:
