@@ -140,7 +140,18 @@ def _rollout_left(op: RestoreFields, cluster: Cluster) -> str:
     if status.get("observedGeneration", 0) < current["metadata"]["generation"]:
         return f"deployment {op.name}: its controller has not seen the restored template"
     old = status.get("replicas", 0) - status.get("updatedReplicas", 0)
-    return f"deployment {op.name}: {old} pods of another template are left" if old else ""
+    if old:
+        return f"deployment {op.name}: {old} pods of another template are left"
+    # The status does not count pods that are ending, and those still serve what connections they have.
+    labels = current["spec"]["selector"].get("matchLabels") or {}
+    pods = cluster.list("Pod", op.namespace, ",".join(f"{key}={value}" for key, value in sorted(labels.items())))
+    staying = {_template_hash(pod) for pod in pods if "deletionTimestamp" not in pod["metadata"]}
+    ending = [pod["metadata"]["name"] for pod in pods if _template_hash(pod) not in staying]
+    return f"deployment {op.name}: {', '.join(ending)} of another template has not ended" if ending else ""
+
+
+def _template_hash(pod: Object) -> str:
+    return str((pod["metadata"].get("labels") or {}).get("pod-template-hash", ""))
 
 
 def _is_ours(op: RestoreFields, at: str, current: Object) -> bool:

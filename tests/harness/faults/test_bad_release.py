@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -66,6 +65,7 @@ def test_a_bad_version_that_stays_is_taken_back_by_the_undo(run, tmp_path):
 
     strike = injected(run)
     assert (strike.facts["exit_code"], strike.facts["outcome"]) == (0, "shipped")
+    assert 0 < strike.facts["took_ns"] < 60e9
     assert (strike.target, strike.facts["version"]) == ("deployment/detector", "3")
     assert run.evidence()["version-deployed"].seen is True
     assert "version-served" not in run.evidence()
@@ -73,6 +73,7 @@ def test_a_bad_version_that_stays_is_taken_back_by_the_undo(run, tmp_path):
     assert "patched" in (tmp_path / strike.facts["log"]).read_text()
     run.undo()
     assert template(cluster) == before
+    assert {pod["spec"]["containers"][0]["env"][0]["value"] for pod in cluster.list("Pod", NS)} == {"1"}
     wait_ready(cluster)
 
 
@@ -180,13 +181,3 @@ def _processes(mark):
         if any(word.endswith(mark) for word in words) and process.name != str(os.getpid()):
             found.append(" ".join(words))
     return found
-
-
-def test_time_is_measured(run, tmp_path):
-    """How long the release took is among its facts."""
-    began = time.monotonic_ns()
-    faults.bad_release(version="3", command=ship(tmp_path, "1"))
-
-    assert 0 < injected(run).facts["took_ns"] < time.monotonic_ns() - began
-    run.undo()
-    wait_ready(run.context.cluster)
