@@ -73,8 +73,7 @@ class ExperimentItem(pytest.Item):
     def __init__(self, *, experiment: Experiment, **others: Any) -> None:
         super().__init__(**others)
         self.experiment = experiment
-        for tag in experiment.tags:
-            self.keywords[tag] = True  # pytest -k nightly
+        self.extra_keyword_matches.update(experiment.tags)  # pytest -k nightly
 
     def runtest(self) -> None:
         """Run the experiment. Raises BrokenPromise; a SKIPPED run skips the test."""
@@ -95,6 +94,9 @@ class ExperimentItem(pytest.Item):
         result = run_experiment(self.experiment, options, PlainLines(sys.stderr))
         write_reports(result.run_dir, result.verdict)
         self.add_report_section("call", "bulletproof", f"run folder: {result.run_dir}")
+        if result.verdict.verdict in (VerdictName.RESIDUE, VerdictName.ABORTED):
+            # A spoiled cluster, or somebody's wish: the next experiment is not begun.
+            self.session.shouldstop = f"{self.name} ended {result.verdict.verdict.value}"
         if result.verdict.verdict is VerdictName.SKIPPED:
             pytest.skip(result.verdict.why)
         if result.verdict.verdict is not VerdictName.PASSED:
