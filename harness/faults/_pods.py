@@ -54,7 +54,7 @@ def gone(cluster: Cluster, pod: Object) -> Claim:
         found = cluster.get("Pod", name, namespace)
         return f"pod {name} is gone" if found is None or found["metadata"]["uid"] != uid else ""
 
-    return Claim(name="pod-gone", check=check, facts={"pod": name, "uid": uid})
+    return Claim(name="pod-gone", check=check, key=_gone_key(pod), facts={"pod": name, "uid": uid})
 
 
 def withdrawn(cluster: Cluster, pod: Object, service: str) -> Claim:
@@ -73,9 +73,14 @@ def withdrawn(cluster: Cluster, pod: Object, service: str) -> Claim:
     )
 
 
-def silent(pod: Object) -> Claim:
-    """No answer from the pod once its endpoint is withdrawn. The requests tell."""
+def silent_once_withdrawn(pod: Object) -> Claim:
+    """No answer from a pod that was killed, once its endpoint is withdrawn. The requests tell."""
     return Claim(name="pod-silent", channel="requests", facts=facts_of(pod), after=_withdrawn_key(pod))
+
+
+def silent_once_gone(pod: Object) -> Claim:
+    """No answer from a pod that was evicted, once it is gone. Until then it may finish what kept connections ask."""
+    return Claim(name="pod-silent", channel="requests", facts=facts_of(pod), after=_gone_key(pod))
 
 
 def _leads_to(endpoint_slice: Object, uid: str) -> bool:
@@ -87,3 +92,7 @@ def _leads_to(endpoint_slice: Object, uid: str) -> bool:
 
 def _withdrawn_key(pod: Object) -> str:
     return f"endpoint-withdrawn {pod['metadata']['uid']}"
+
+
+def _gone_key(pod: Object) -> str:
+    return f"pod-gone {pod['metadata']['uid']}"

@@ -49,7 +49,11 @@ class NoOp:
 
     def claims(self, cluster: Cluster) -> list[Claim]:
         """pod-gone, endpoint-withdrawn, pod-silent"""
-        return [_pods.gone(cluster, self.pod), _pods.withdrawn(cluster, self.pod, self.service), _pods.silent(self.pod)]
+        return [
+            _pods.gone(cluster, self.pod),
+            _pods.withdrawn(cluster, self.pod, self.service),
+            _pods.silent_once_withdrawn(self.pod),
+        ]
 
 
 def select(aim: Aim, selector: str, count: int | str) -> list[NoOp]:

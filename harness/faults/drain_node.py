@@ -91,13 +91,17 @@ class NodeDrain:
         return {"evicted": [_full_name(pod) for pod in leaving], "stayed": staying, "blocked": blocked}
 
     def claims(self, cluster: Cluster) -> list[Claim]:
-        """node-unschedulable, node-empty; endpoint-withdrawn and pod-silent for each pod of the workload on it"""
+        """node-unschedulable, node-empty; for each pod of the workload on it endpoint-withdrawn, pod-gone, pod-silent"""
         claims = [
             Claim(name="node-unschedulable", check=lambda: self._unschedulable(cluster), facts={"node": self._name}),
             Claim(name="node-empty", check=lambda: self._empty(cluster), facts={"node": self._name}),
         ]
         for pod in self.pods:
-            claims += [_pods.withdrawn(cluster, pod, self.service), _pods.silent(pod)]
+            claims += [
+                _pods.withdrawn(cluster, pod, self.service),
+                _pods.gone(cluster, pod),
+                _pods.silent_once_gone(pod),
+            ]
         return claims
 
     @property

@@ -59,7 +59,7 @@ class PodKill:
         return [
             _pods.gone(cluster, self.pod),
             _pods.withdrawn(cluster, self.pod, self.service),
-            _pods.silent(self.pod),
+            _pods.silent_once_withdrawn(self.pod),
         ]
 
 

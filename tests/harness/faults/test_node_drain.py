@@ -38,7 +38,7 @@ def test_a_drained_node_is_empty_and_its_pods_withdrawn_and_the_undo_uncordons_i
     assert evidence["endpoint-withdrawn"].seen is True
     # The endpoint goes when the pod begins to terminate, long before the node is empty.
     assert evidence["endpoint-withdrawn"].t_ns < evidence["node-empty"].t_ns
-    assert evidence["pod-silent"].facts["withdrawn_ns"] == evidence["endpoint-withdrawn"].t_ns
+    assert evidence["pod-silent"].facts["withdrawn_ns"] == evidence["pod-gone"].t_ns
     wait_ready(run.context.cluster)
     run.undo()
     assert "unschedulable" not in node(run.context.cluster, name)["spec"]
