@@ -15,7 +15,7 @@ from harness.judge import judge
 from harness.pytest_plugin import describe
 from tests.histories import build_run
 
-SHORT = {"baseline: 15s": "baseline: 4s", "recover: 30s": "recover: 4s", "settle: 10s": "settle: 3s"}
+SHORT = {"baseline: 15s": "baseline: 4s", "recover: 30s": "recover: 8s", "settle: 10s": "settle: 3s"}
 
 
 def run_pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
