@@ -227,6 +227,9 @@ class Cluster:
                     return
                 if isinstance(error, Refused) and error.code in (401, 403, 404, 405):
                     raise
+                if isinstance(error, Refused) and error.code == 410:
+                    version = None
+                    continue
                 if not lost:
                     on_event("LOST", {})
                     lost = True
