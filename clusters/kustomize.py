@@ -46,7 +46,7 @@ def build(folder: Path) -> list[Object]:
         if path.is_dir():
             objects += build(path)
         elif path.is_file():
-            objects += _documents(path)
+            objects += _resources(path)
         else:
             raise ClusterError(f"{file}: resources: {resource} is neither a file nor a folder here.")
     for number, patch in enumerate(kustomization.get("patches") or ()):
@@ -64,24 +64,30 @@ def build(folder: Path) -> list[Object]:
     return objects
 
 
-def _documents(path: Path) -> list[Object]:
+def _documents(path: Path) -> list[Any]:
     try:
         documents = [document for document in yaml.safe_load_all(path.read_text(encoding="utf-8")) if document]
     except FileNotFoundError:
         raise ClusterError(f"{path} is not there.") from None
     except yaml.YAMLError as error:
         raise ClusterError(f"{path}: {error}") from error
+    return documents
+
+
+def _resources(path: Path) -> list[Object]:
+    documents = _documents(path)
     for document in documents:
-        if not isinstance(document, dict) or "kind" not in document:
-            raise ClusterError(f"{path}: a document is no Kubernetes object (it has no kind).")
+        if not isinstance(document, dict) or not {"apiVersion", "kind", "metadata"} <= document.keys():
+            raise ClusterError(f"{path}: a document is no Kubernetes object (apiVersion, kind, metadata).")
     return documents
 
 
 def _one(path: Path) -> Object:
     documents = _documents(path)
-    if len(documents) != 1:
-        raise ClusterError(f"{path} has {len(documents)} documents, not one.")
-    return documents[0]
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise ClusterError(f"{path} is not one document of fields.")
+    kustomization: Object = documents[0]
+    return kustomization
 
 
 def _only(mapping: Object, known: set[str], where: str) -> None:
@@ -93,8 +99,11 @@ def _only(mapping: Object, known: set[str], where: str) -> None:
 def _patched(objects: list[Object], entry: Object, folder: Path, where: str) -> list[Object]:
     """The objects after one patch; a patch that meets no object is an error."""
     _only(entry, {"patch", "path", "target"}, where)
-    text = entry["patch"] if "patch" in entry else (folder / entry["path"]).read_text(encoding="utf-8")
-    patch = yaml.safe_load(text)
+    try:
+        text = entry["patch"] if "patch" in entry else (folder / entry["path"]).read_text(encoding="utf-8")
+        patch = yaml.safe_load(text)
+    except (KeyError, OSError, yaml.YAMLError) as error:
+        raise ClusterError(f"{where}: a patch is given by `patch` or by the `path` of a file: {error}") from error
     target = entry.get("target")
     if isinstance(patch, dict):
         target = target or {"kind": patch.get("kind"), "name": re.escape(str(patch.get("metadata", {}).get("name")))}

@@ -75,6 +75,7 @@ class Model:
         self.versions = sorted(path.parent.name for path in folder.glob("*/model.onnx"))
         self.ready = False
         self.answers = 0
+        self.pending = 0
         self._file = folder / version / "model.onnx"
         self._load_s: float = own["load_seconds"] if load_s is None else load_s
         self._compute_s: float = own["compute_seconds"] if compute_s is None else compute_s
@@ -152,7 +153,11 @@ class Model:
                 "Please provide all required input(s)."
             )
         if self._compute_s:
-            await asyncio.sleep(self._compute_s)  # the accelerator works; this process does not
+            self.pending += 1
+            try:
+                await asyncio.sleep(self._compute_s)  # the accelerator works; this process does not
+            finally:
+                self.pending -= 1
         answer: list[Array] = self._session.run(outputs, inputs)
         self.answers += 1
         return answer
@@ -180,17 +185,9 @@ class Model:
         }
 
     def statistics(self) -> dict[str, Any]:
-        """As GET v2/models/NAME/stats answers, as far as it is counted."""
-        return {
-            "model_stats": [
-                {
-                    "name": self.name,
-                    "version": self.version,
-                    "inference_count": self.answers,
-                    "execution_count": self.answers,
-                }
-            ]
-        }
+        """As GET v2/models/NAME/stats answers, as far as it is counted; `pending_count` is ours."""
+        counts = {"inference_count": self.answers, "execution_count": self.answers, "pending_count": self.pending}
+        return {"model_stats": [{"name": self.name, "version": self.version, **counts}]}
 
 
 def _described(spec: Spec) -> dict[str, Any]:
