@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import aiohttp
 from aiohttp import web
 
-from clusters.sandbox import discovery, eviction, streams, subresources, watching
+from clusters.sandbox import discovery, eviction, exec, streams, subresources, watching
 from clusters.sandbox.auth import ANONYMOUS, Door
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError
@@ -175,7 +175,7 @@ class ApiServer:
             if sub == "log" and method == "GET":
                 return await streams.log(call, self._store, self.kubelet)
             if sub == "exec" and method in ("GET", "POST"):
-                return await streams.run_command(call, self._store, self.kubelet)
+                return await exec.run_command(call, self._store, self.kubelet)
         raise ApiError(405, "MethodNotAllowed", _NOT_ALLOWED)
 
     async def _review(

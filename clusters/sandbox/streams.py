@@ -1,18 +1,17 @@
-"""What reaches into pods: their logs, commands run beside them, and HTTP passed through to them."""
+"""What reaches into pods: their logs, and HTTP passed through to them. (Commands: exec.py.)"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime
-import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Protocol
 
 import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from clusters.sandbox.call import Call
 from clusters.sandbox.errors import ApiError, BadRequest, NotFound
@@ -20,7 +19,6 @@ from clusters.sandbox.store import Object, Store, Stored, Watch
 
 _POLL_S = 0.1
 _HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "te"}
-_CHANNELS = ("v5.channel.k8s.io", "v4.channel.k8s.io")  # the first both sides know is used
 
 
 class Kubelet(Protocol):
@@ -146,92 +144,6 @@ def _since(call: Call) -> bytes:
         at = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=int(seconds))
         return at.strftime("%Y-%m-%dT%H:%M:%S.%f").encode()
     return call.option("sinceTime").removesuffix("Z").encode()
-
-
-async def run_command(call: Call, store: Store, kubelet: Kubelet) -> web.StreamResponse:
-    """Runs a command in a container over a websocket: channel 0 stdin, 1 stdout, 2 stderr, 3 the final Status."""
-    pod = store.get("pods", call.name or "", call.namespace)
-    container = container_of(pod, call.option("container"))
-    argv = call.request.query.getall("command", [])
-    if not argv:
-        raise BadRequest("you must specify at least 1 command for the container")
-    states = pod["status"].get("containerStatuses") or ()
-    if not any(s["name"] == container and "running" in s.get("state", {}) for s in states):
-        where = f"{pod['metadata']['name']}_{pod['metadata']['namespace']}"
-        raise ApiError(500, "InternalError", f'container not found ("{container}") in pod {where}')
-    if call.request.headers.get("Upgrade", "").lower() != "websocket":
-        said = "Upgrade request required (this server speaks websocket, not SPDY: kubectl 1.31 or newer)"
-        raise BadRequest(said)
-    socket = web.WebSocketResponse(protocols=_CHANNELS)
-    await socket.prepare(call.request)
-    try:
-        process = await kubelet.exec(pod, container, argv)
-    except OSError as error:
-        text = f'exec: "{argv[0]}": {error.strerror}'
-        await socket.send_bytes(b"\x03" + json.dumps(_failure(text, "InternalError", 500)).encode())
-        await socket.close()
-        return socket
-    pumps = [
-        asyncio.create_task(_pump(process.stdout, socket, b"\x01")),
-        asyncio.create_task(_pump(process.stderr, socket, b"\x02")),
-    ]
-    feeding = asyncio.create_task(_feed(socket, process, call.flag("stdin")))
-    try:
-        waiting = asyncio.ensure_future(_finished(pumps, process))
-        await asyncio.wait({waiting, feeding}, return_when=asyncio.FIRST_COMPLETED)
-        if not waiting.done() and socket.closed:  # the client left: so does its command
-            process.kill()
-        await waiting
-        code = process.returncode or 0
-        code = 128 - code if code < 0 else code
-        await socket.send_bytes(b"\x03" + json.dumps(_ended_with(code)).encode())
-    except ConnectionError:
-        process.kill()
-    finally:
-        feeding.cancel()
-        with contextlib.suppress(ConnectionError):
-            await socket.close()
-    return socket
-
-
-async def _finished(pumps: list[asyncio.Task[None]], process: asyncio.subprocess.Process) -> None:
-    await asyncio.gather(*pumps)
-    await process.wait()
-
-
-async def _pump(pipe: asyncio.StreamReader | None, socket: web.WebSocketResponse, channel: bytes) -> None:
-    while pipe is not None and (data := await pipe.read(32768)):
-        await socket.send_bytes(channel + data)
-
-
-async def _feed(socket: web.WebSocketResponse, process: asyncio.subprocess.Process, stdin: bool) -> None:
-    """Passes the client's channel 0 on until the client leaves; channel 255 closes stdin (v5)."""
-    pipe = process.stdin
-    if pipe is not None and not stdin:
-        pipe.close()
-    async for message in socket:
-        if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT) or not message.data or pipe is None:
-            continue
-        data = message.data.encode() if isinstance(message.data, str) else message.data
-        with contextlib.suppress(ConnectionError):  # the command ended without reading it
-            if data[0] == 0 and stdin and len(data) > 1:
-                pipe.write(data[1:])
-                await pipe.drain()
-            elif data[0] == 255 and data[1:] == b"\x00":
-                pipe.close()
-
-
-def _ended_with(code: int) -> Object:
-    if code == 0:
-        return {"metadata": {}, "status": "Success"}
-    cause = {"reason": "ExitCode", "message": str(code)}
-    said = f"command terminated with non-zero exit code: exit status {code}"
-    return _failure(said, "NonZeroExitCode") | {"details": {"causes": [cause]}}
-
-
-def _failure(message: str, reason: str, code: int | None = None) -> Object:
-    failed: Object = {"metadata": {}, "status": "Failure", "message": message, "reason": reason}
-    return failed | ({"code": code} if code else {})
 
 
 _TARGET = re.compile(r"(?:(https?):)?([^:]+)(?::([\w-]+))?")

@@ -64,7 +64,7 @@ def web(kubectl):
 
 def test_version_and_api_resources(kubectl):
     """Discovery is complete enough for every name that kubectl knows."""
-    assert "Server Version: v1." in kubectl("version")
+    assert "v1.33.0-sandbox" in kubectl("version")
     listed = kubectl("api-resources", "--no-headers")
     for name in ("pods", "deployments", "poddisruptionbudgets", "endpointslices", "leases", "nodes"):
         assert any(line.split()[0] == name for line in listed.splitlines()), name
@@ -177,6 +177,7 @@ def test_logs_and_exec(kubectl, web):
     kubectl("wait", "pod/once", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=20s")
     assert kubectl("logs", "-f", "once") == "1\n2\n"
     assert kubectl("exec", web, "--", "echo", "hello") == "hello\n"
+    assert kubectl("exec", "-i", web, "--", "sh", "-c", "tr a-z A-Z", stdin="upper") == "UPPER"
     assert "exit code 3" in kubectl("exec", web, "--", "sh", "-c", "exit 3", fails=True)
 
 
