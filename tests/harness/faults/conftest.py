@@ -38,6 +38,7 @@ def cluster() -> Iterator[Cluster]:
             {"op": "replace", "path": "/spec/minReadySeconds", "value": 0},
         ]
         found.patch("Deployment", "detector", NS, quick)
+        wait_ready(found)
         yield found
     finally:
         provider.down(access)
