@@ -106,7 +106,13 @@ class Cluster:
         return self.call("DELETE", self.path(plural, name), options or None)
 
     def log(self, pod: str, query: str = "") -> str:
-        return str(self.call("GET", self.path("pods", pod) + "/log" + query))
+        """The container's output so far; nothing while it has not started."""
+        try:
+            return str(self.call("GET", self.path("pods", pod) + "/log" + query))
+        except RefusedError as refused:
+            if refused.code == 400 and "waiting to start" in str(refused.status):
+                return ""
+            raise
 
     def events(self, name: str, reason: str) -> list[Object]:
         """Events about an object."""

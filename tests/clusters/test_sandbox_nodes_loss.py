@@ -36,7 +36,7 @@ def _on(node: str) -> kit.Object:
 
 
 def test_a_stopped_node_turns_unknown_and_its_pods_are_replaced_elsewhere(cluster: Cluster) -> None:
-    """Unknown after the grace, endpoints withdrawn, taints, eviction after tolerationSeconds; Terminating till it is back."""
+    """Unknown after the grace, no endpoint, taints, eviction after tolerationSeconds, Terminating until it is back."""
     cluster.create("services", service("web"))
     cluster.create("deployments", deployment("web", 3))
     cluster.in_use("web")

@@ -175,7 +175,8 @@ def test_readiness_follows_its_probe(cluster: Cluster, kind: str) -> None:
         kit.get(address, "sick/ready")
         wait_for(lambda: not kit.ready(cluster.get("pods", "probed")), "not ready")
         assert 0.9 < time.monotonic() - begun < 3.5
-        assert cluster.events("probed", "Unhealthy")[-1]["message"].startswith("Readiness probe failed: HTTP probe")
+        said = {event["message"] for event in cluster.events("probed", "Unhealthy")}
+        assert "Readiness probe failed: HTTP probe failed with statuscode: 503" in said
     assert container_status(cluster.get("pods", "probed"))["restartCount"] == 0
 
 
@@ -349,6 +350,53 @@ def test_the_log_of_the_run_before_is_kept(cluster: Cluster) -> None:
     wait_for(lambda: container_status(cluster.get("pods", "talks")).get("restartCount") == 1, "restart")
 
     assert sorted(cluster.log("talks", "?previous=true").splitlines()) == ["err", "out"]
+
+
+def test_a_sidecar_starts_first_and_ends_last(cluster: Cluster) -> None:
+    """An init container with restartPolicy Always: it runs beside the main one, and does not keep a job from ending."""
+    sidecar = {
+        "name": "side",
+        "image": "test/server:1",
+        "args": ["8001"],
+        "restartPolicy": "Always",
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "startupProbe": {"httpGet": {"path": "/name", "port": 8001}, "periodSeconds": 1},
+    }
+    spec = {"initContainers": [sidecar], "restartPolicy": "Never"}
+    cluster.create("pods", pod("both", "sleep 1", image="test/sh:1", spec_=spec))
+
+    running = wait_for(
+        lambda: "running" in container_status(p := cluster.get("pods", "both")).get("state", {}) and p, ""
+    )
+    assert running["status"]["initContainerStatuses"][0]["started"] is True
+    done = wait_for(lambda: (p := cluster.get("pods", "both"))["status"]["phase"] == "Succeeded" and p, "Succeeded")
+
+    assert "terminated" in done["status"]["initContainerStatuses"][0]["state"]
+
+
+def test_a_pod_beyond_its_deadline_fails_and_leaves_nothing(cluster: Cluster) -> None:
+    """activeDeadlineSeconds: Failed with DeadlineExceeded; its folder goes with the object."""
+    cluster.create("pods", pod("late", spec_={"activeDeadlineSeconds": 1, "restartPolicy": "Never"}))
+
+    done = wait_for(lambda: (p := cluster.get("pods", "late"))["status"]["phase"] == "Failed" and p, "Failed")
+    assert done["status"]["reason"] == "DeadlineExceeded"
+    folder = cluster.info.dir / "pods" / f"{cluster.namespace}_late_{done['metadata']['uid']}"
+    assert folder.exists()
+    cluster.delete("pods", "late")
+
+    wait_for(lambda: not folder.exists(), "the folder gone")
+
+
+def test_a_readiness_gate_waits_for_its_condition(cluster: Cluster) -> None:
+    """Ready only when somebody has set it True."""
+    cluster.create("pods", pod("gated", spec_={"readinessGates": [{"conditionType": "example.com/open"}]}))
+    found = wait_for(lambda: kit.condition(p := cluster.get("pods", "gated"), "ContainersReady") == "True" and p, "")
+    assert not kit.ready(found)
+
+    conditions = [*found["status"]["conditions"], {"type": "example.com/open", "status": "True"}]
+    cluster.patch("pods", "gated", {"status": {"conditions": conditions}}, "status")
+
+    cluster.running("gated")
 
 
 # The end

@@ -50,7 +50,10 @@ class Informers:
 
     def _changed(self, kind: Kind, change: Change) -> None:
         for handler in self._handlers.get(kind.key, ()):
-            handler(change)
+            try:
+                handler(change)
+            except Exception:  # a controller that stumbles over an object must not fail its writer
+                log.exception("%s %s", kind.key, change.obj["metadata"]["name"])
         for handle in self._any:
             handle(kind.key, change)
 

@@ -116,7 +116,7 @@ class NodeLifecycle:
         if status != "True":
             key = UNREACHABLE if status == "Unknown" else NOT_READY
             wanted.append((key, "NoSchedule"))
-            if self._may_evict(node, key):
+            if ready is not None and self._may_evict(node, key):
                 wanted.append((key, "NoExecute"))
         if node["spec"].get("unschedulable"):
             wanted.append((UNSCHEDULABLE, "NoSchedule"))
@@ -146,6 +146,10 @@ class NodeLifecycle:
         """Whether the node may get its NoExecute taint now: one in 10 s in each zone, none when too much is down."""
         if any(t["effect"] == "NoExecute" and t["key"] == key for t in node["spec"].get("taints") or ()):
             return True
+        wait = self._evicted.get(_zone(node), float("-inf")) + 1 / _EVICTIONS_PER_S - time.monotonic()
+        if wait > 0:
+            self._queue.add_after(node["metadata"]["name"], wait)
+            return False
         zones: dict[str, list[bool]] = {}
         for one in self._store.list("nodes"):
             found = condition(one, "Ready")

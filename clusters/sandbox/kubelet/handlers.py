@@ -30,17 +30,18 @@ async def ask(
     """Asks once. Whatever goes wrong is an Answer."""
     try:
         if "httpGet" in handler:
-            return await _within(timeout_s, _http(handler["httpGet"], container, pod_ip), "Get", handler, pod_ip)
+            wanted = handler["httpGet"]
+            host, port = wanted.get("host") or pod_ip, port_of(wanted["port"], container)
+            doing = f'Get "{str(wanted.get("scheme", "HTTP")).lower()}://{host}:{port}{wanted.get("path") or "/"}"'
+            return await _within(timeout_s, _http(wanted, host, port), doing)
         if "tcpSocket" in handler:
             wanted = handler["tcpSocket"]
             address = wanted.get("host") or pod_ip, port_of(wanted["port"], container)
-            return await _within(timeout_s, _tcp(*address), f"dial tcp {address[0]}:{address[1]}", handler, pod_ip)
+            return await _within(timeout_s, _tcp(*address), f"dial tcp {address[0]}:{address[1]}")
         if "grpc" in handler:
             wanted = handler["grpc"]
             doing = f"failed to connect service {pod_ip}:{wanted['port']} within {timeout_s:g}s"
-            return await _within(
-                timeout_s, _grpc(pod_ip, int(wanted["port"]), wanted.get("service") or ""), doing, handler, pod_ip
-            )
+            return await _within(timeout_s, _grpc(pod_ip, int(wanted["port"]), wanted.get("service") or ""), doing)
         if "exec" in handler:
             try:
                 code, output = await run(handler["exec"].get("command") or (), timeout_s)
@@ -65,15 +66,8 @@ def port_of(wanted: object, container: Mapping[str, Any]) -> int:
     raise ValueError(f"couldn't find port: {wanted}")
 
 
-async def _within(
-    timeout_s: float, asking: Awaitable[Answer], doing: str, handler: Mapping[str, Any], pod_ip: str
-) -> Answer:
-    """Time out and refusals in words as a kubelet has them."""
-    if doing == "Get":
-        wanted = handler["httpGet"]
-        host = f"{wanted.get('host') or pod_ip}:{wanted['port']}"
-        scheme = str(wanted.get("scheme", "HTTP")).lower()
-        doing = f'Get "{scheme}://{host}{wanted.get("path", "/")}"'
+async def _within(timeout_s: float, asking: Awaitable[Answer], doing: str) -> Answer:
+    """Timeouts and refusals in words as a kubelet has them."""
     try:
         return await asyncio.wait_for(asking, timeout_s)
     except TimeoutError:
@@ -94,24 +88,23 @@ async def _tcp(host: str, port: int) -> Answer:
     return Answer(True)
 
 
-async def _http(wanted: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str) -> Answer:
-    host, port = wanted.get("host") or pod_ip, port_of(wanted["port"], container)
+async def _http(wanted: Mapping[str, Any], host: str, port: int) -> Answer:
     path = wanted.get("path") or "/"
     headers = {h["name"]: h["value"] for h in wanted.get("httpHeaders") or ()}
     secure = str(wanted.get("scheme", "HTTP")).upper() == "HTTPS"
     for _ in range(_REDIRECTS):
-        code, location, body = await _get(host, port, path if path.startswith("/") else f"/{path}", headers, secure)
+        code, location = await _get(host, port, path if path.startswith("/") else f"/{path}", headers, secure)
         if 300 <= code < 400 and location.startswith("/"):
             path = location
             continue
         if 200 <= code < 400:
-            return Answer(True, body)
+            return Answer(True)
         return Answer(False, f"HTTP probe failed with statuscode: {code}")
     return Answer(False, f'Get "{path}": stopped after {_REDIRECTS} redirects')
 
 
-async def _get(host: str, port: int, path: str, headers: Mapping[str, str], secure: bool) -> tuple[int, str, str]:
-    """One GET on a connection of its own: (status, Location, body so far). The body is not waited for."""
+async def _get(host: str, port: int, path: str, headers: Mapping[str, str], secure: bool) -> tuple[int, str]:
+    """One GET on a connection of its own: (status, Location). The body is not waited for."""
     context = None
     if secure:
         context = ssl.create_default_context()
@@ -133,7 +126,7 @@ async def _get(host: str, port: int, path: str, headers: Mapping[str, str], secu
             name, _, value = line.partition(b":")
             if name.lower() == b"location":
                 location = value.strip().decode(errors="replace")
-        return int(parts[1]), location, ""
+        return int(parts[1]), location
     finally:
         writer.close()
 

@@ -323,8 +323,9 @@ class Kubelet:
     def release(self, worker: PodWorker) -> None:
         """Nothing of the pod runs any more: its devices and its address are free."""
         self.devices.release(worker.uid)
-        if worker.ip and worker.ip != self.ip:
+        if not worker.is_released and worker.ip and worker.ip != self.ip:
             self.addresses.give_back(worker.ip)
+        worker.is_released = True
 
     def forget(self, worker: PodWorker) -> None:
         """The pod is gone."""

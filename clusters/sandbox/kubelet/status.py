@@ -80,7 +80,7 @@ def phase_of(spec: Mapping[str, Any], views: Sequence[ContainerView], inits: Seq
     stopped = [v for v in views if "terminated" in v.state or ("waiting" in v.state and v.last_state)]
     if len(stopped) + running < len(views):
         return "Pending"
-    if running or policy == "Always":
+    if running or policy == "Always" or any(init.sidecar and "running" in init.state for init in inits):
         return "Running"
     if any("terminated" not in view.state for view in stopped):
         return "Running"

@@ -37,6 +37,7 @@ class PodWorker:
         self.ip = ""
         self.gpus: dict[str, list[str]] = {}  # container -> device ids
         self.terminating = False
+        self.is_released = False  # its address and devices are given back
         self.failure: tuple[str, str] | None = None
         self._sandbox_ready = False
         self._over = False
@@ -76,6 +77,11 @@ class PodWorker:
         """The API no longer knows the pod: whatever runs is killed at once."""
         self._deleted = True
         self._end(0.0)
+        if (
+            self._ending is not None and self._ending.done()
+        ):  # the kubelet had ended it before: only its traces are left
+            volumes.remove(self.folder)
+            self.kubelet.forget(self)
 
     def fail(self, reason: str, message: str) -> None:
         """The kubelet ends the pod: its phase becomes Failed."""
@@ -196,6 +202,9 @@ class PodWorker:
         """All containers ended by themselves: sidecars go, the phase becomes final. Deletion is another matter."""
         if self.terminating:
             return
+        self.terminating = True
+        for container in self.inits:
+            container.pod_terminates()
         grace = float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
         self._kill_at = asyncio.get_running_loop().time() + grace
         await asyncio.gather(*(c.stop(self.seconds_left) for c in reversed(self.inits) if c.sidecar))
@@ -220,8 +229,8 @@ class PodWorker:
         if self._deleted:
             for container in self.containers:
                 container.kill()
-        if not self.terminating:
-            self.terminating = True
+        self.terminating = True
+        if self._ending is None:
             self._ending = asyncio.get_running_loop().create_task(self._terminate())
 
     async def _terminate(self) -> None:
