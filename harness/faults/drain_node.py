@@ -91,7 +91,7 @@ class NodeDrain:
         return {"evicted": [_full_name(pod) for pod in leaving], "stayed": staying, "blocked": blocked}
 
     def claims(self, cluster: Cluster) -> list[Claim]:
-        """node-unschedulable, node-empty; for each pod of the workload on it endpoint-withdrawn, pod-gone, pod-silent"""
+        """node-unschedulable, node-empty; for each pod of the workload endpoint-withdrawn, pod-gone, pod-silent"""
         claims = [
             Claim(name="node-unschedulable", check=lambda: self._unschedulable(cluster), facts={"node": self._name}),
             Claim(name="node-empty", check=lambda: self._empty(cluster), facts={"node": self._name}),
