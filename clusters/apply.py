@@ -15,6 +15,7 @@ from clusters.context import reach
 from clusters.provider import PLATFORM_LABEL, ClusterError, Progress
 
 WAIT_S = 120.0
+TAKE_DOWN_S = 60.0
 POLL_S = 0.1
 # On a Deployment: which manifest it was made from.
 MANIFEST = "bulletproof.dev/manifest"
@@ -34,15 +35,15 @@ def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float
 
     Raises ClusterError that says which pod is not ready and why.
     """
-    deadline = time.monotonic() + wait_s
     for obj in sorted(objects, key=_rank):
         obj["metadata"].setdefault("labels", {})[PLATFORM_LABEL] = "reference"
         if obj["kind"] == "Deployment":
-            _apply_afresh(api, obj, progress, deadline)
+            _apply_afresh(api, obj, progress)
         else:
             api.apply(obj)
     _prune(api, objects)
     progress(f"applied {len(objects)} objects")
+    deadline = time.monotonic() + wait_s
     for obj in objects:
         if obj["kind"] == "Deployment":
             wait_for_rollout(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
@@ -52,7 +53,7 @@ def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float
             wait_for_service(api, obj, progress, deadline)
 
 
-def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) -> None:
+def _apply_afresh(api: Api, obj: Object, progress: Progress) -> None:
     """The Deployment is as given, and none of its pods is of another make or left from a run that hurt it.
 
     A rolling update from one platform to another would let them meet, which no experiment is about.
@@ -66,12 +67,13 @@ def _apply_afresh(api: Api, obj: Object, progress: Progress, deadline: float) ->
             return
     if before is not None:
         progress(f"{obj['metadata']['name']}: taking down what was there")
-        _take_down(api, obj, deadline)
+        _take_down(api, obj)
     api.apply(obj)
 
 
-def _take_down(api: Api, obj: Object, deadline: float) -> None:
+def _take_down(api: Api, obj: Object) -> None:
     """The Deployment and its pods are gone."""
+    deadline = time.monotonic() + TAKE_DOWN_S
     namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
     api.request("DELETE", api.path(obj), query={"propagationPolicy": "Background"})
     told: set[str] = set()

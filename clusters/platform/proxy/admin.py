@@ -47,6 +47,7 @@ class Admin:
             "changes": self._relay.switch.changes,
             "accepted": self._relay.accepted,
             "open": self._relay.open_connections,
+            "held_bytes": self._relay.held_bytes,
             "draining": self.draining,
         }
 
@@ -57,6 +58,8 @@ class Admin:
         """The latency is in force for every chunk from now on; answers the new state."""
         try:
             wanted = await request.json()
+            if not isinstance(wanted, dict):
+                raise ValueError("an object is wanted")
             unknown = set(wanted) - {"latency_ns", "jitter_ns", "seed"}
             if unknown:
                 raise ValueError(f"unknown: {', '.join(sorted(unknown))}")

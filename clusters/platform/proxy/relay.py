@@ -53,6 +53,11 @@ class Relay:
         """Clients that are connected now."""
         return len(self._clients)
 
+    @property
+    def held_bytes(self) -> int:
+        """What waits for its time now."""
+        return sum(client.held_bytes for client in self._clients)
+
     async def drain(self, least_s: float, most_s: float) -> None:
         """Every connection has ended: by itself, or closed by us in a moment when nothing was under way on it.
 
@@ -121,7 +126,7 @@ class _Client(_Side):
         self._loop = asyncio.get_running_loop()
         self._line = Line(relay.switch, number)
         self._held: deque[tuple[int, bytes | None]] = deque()
-        self._held_bytes = 0
+        self.held_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._upstream: _Upstream | None = None
         self._ended = False  # both directions, or broken
@@ -173,8 +178,8 @@ class _Client(_Side):
             return
         self._held.append((release_ns, item))
         if item:
-            self._held_bytes += len(item)
-            if self._held_bytes > HELD_LIMIT_BYTES:
+            self.held_bytes += len(item)
+            if self.held_bytes > HELD_LIMIT_BYTES:
                 self.hold(True)
         if self._timer is None and self._upstream is not None:
             self._flush()
@@ -182,7 +187,7 @@ class _Client(_Side):
     def _flush(self) -> None:
         """Everything whose time has come goes on; the timer is set for the rest."""
         self._timer = None
-        was_full = self._held_bytes > HELD_LIMIT_BYTES
+        was_full = self.held_bytes > HELD_LIMIT_BYTES
         while self._held and not self._ended:
             release_ns, item = self._held[0]
             wait_ns = release_ns - time.monotonic_ns()
@@ -191,9 +196,9 @@ class _Client(_Side):
                 break
             self._held.popleft()
             if item:
-                self._held_bytes -= len(item)
+                self.held_bytes -= len(item)
             self._forward(item)
-        if was_full and self._held_bytes <= HELD_LIMIT_BYTES:
+        if was_full and self.held_bytes <= HELD_LIMIT_BYTES:
             self.hold(False)
 
     def _forward(self, item: bytes | None) -> None:
