@@ -5,6 +5,7 @@ One row is one request, sorted by its scheduled time. Nothing here judges; what 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Damage:
 class Coded:
     """A text column: `names[codes[i]]` is row i's text; code -1 is null."""
 
-    codes: NDArray[np.int32]
+    codes: NDArray[np.int16] | NDArray[np.int32]
     names: list[str]
 
     def where(self, wanted: Callable[[str], bool]) -> Mask:
@@ -58,7 +59,7 @@ class Coded:
 
     def counts(self) -> dict[str, int]:
         """How often each text occurs, most frequent first, then by name; texts that don't occur are left out."""
-        numbers = np.bincount(self.codes + 1, minlength=len(self.names) + 1)[1:]
+        numbers = np.bincount(self.codes.astype(np.int64) + 1, minlength=len(self.names) + 1)[1:]
         found: dict[str, int] = {}
         for name, number in zip(self.names, numbers.tolist(), strict=True):
             if number:
@@ -96,64 +97,167 @@ class Requests:
 
 def read_requests(run_dir: Path) -> tuple[Requests, list[Damage]]:
     """All rows of all workers' files. Unreadable parts are left out and told; no file at all gives no rows."""
-    import pyarrow as pa
-
-    batches: list[Any] = []
     damage: list[Damage] = []
     files = sorted(run_dir.glob("requests-*.arrows"))
     if not files:
         damage.append(Damage(where="requests-*.arrows", kind="missing", what="there is no file of requests"))
+    counter = _Counter()
     for file in files:
-        found, wrong = _read_file(file)
-        batches += found
-        damage += wrong
-    table = pa.Table.from_batches(batches, schema=schema())
-    return _columns(table), damage
+        _read_file(file, counter)
+    # Arrays of the right size at once: growing them takes twice the memory.
+    columns = _Columns(counter.rows)
+    for file in files:
+        damage += _read_file(file, columns)
+    return columns.requests(), damage
 
 
-def _read_file(file: Path) -> tuple[list[pa.RecordBatch], list[Damage]]:
-    """The batches up to the first one that cannot be read."""
+class _Counter:
+    """Counts the rows that can be read."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """One chunk."""
+        self.rows += batch.num_rows
+
+    def convert(self) -> None:
+        """Nothing is kept."""
+
+
+class _Columns:
+    """Fills numpy columns from chunks, a hundred thousand rows at a time."""
+
+    PART_ROWS = 100_000
+
+    def __init__(self, rows: int) -> None:
+        self._schema = schema()
+        self._batches: list[Any] = []
+        self._waiting = 0
+        self._filled = 0
+        self._numbers = {name: np.empty(rows, dtype=kind) for name, kind in _NUMBERS.items()}
+        self._codes: dict[str, NDArray[Any]] = {name: np.empty(rows, dtype=np.int16) for name in _TEXTS}
+        self._names: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """One chunk of the known columns."""
+        self._batches.append(batch)
+        self._waiting += batch.num_rows
+        if self._waiting >= self.PART_ROWS:
+            self.convert()
+
+    def convert(self) -> None:
+        """The chunks so far are in the columns, and nothing refers to them any more."""
+        import pyarrow as pa
+
+        if not self._waiting:
+            self._batches = []
+            return
+        table = pa.Table.from_batches(self._batches, schema=self._schema).unify_dictionaries()
+        begin, self._filled = self._filled, self._filled + self._waiting
+        self._batches, self._waiting = [], 0
+        for name, values in self._numbers.items():
+            values[begin : self._filled] = _or_null(table.column(name))
+        for name in _TEXTS:
+            codes = self._recode(name, table.column(name))
+            if len(self._names[name]) > np.iinfo(np.int16).max:
+                self._codes[name] = self._codes[name].astype(np.int32)
+            self._codes[name][begin : self._filled] = codes
+
+    def _recode(self, name: str, column: pa.ChunkedArray) -> NDArray[np.int32]:
+        """The column's codes among all names seen so far; equal names have equal codes."""
+        import pyarrow as pa
+
+        known = self._names[name]
+        here = [known.setdefault(str(text), len(known)) for text in column.chunk(0).dictionary.to_pylist()]
+        codes = _or_null(pa.chunked_array([chunk.indices for chunk in column.chunks], type=pa.int32()))
+        # Code -1 takes the last.
+        return np.take(np.array([*here, -1], dtype=np.int32), codes, mode="wrap")
+
+    def requests(self) -> Requests:
+        """Everything that was added, sorted. To be called once."""
+        # Fewer than were counted where a chunk turned out to be broken.
+        numbers = {name: values[: self._filled] for name, values in self._numbers.items()}
+        scheduled, arrival = numbers["scheduled_ns"], numbers["arrival"]
+        order = None
+        if len(scheduled) and not (np.diff(scheduled) > 0).all():
+            order = np.lexsort((arrival, scheduled))
+        fields: dict[str, Any] = {name: _ordered(values, order) for name, values in numbers.items()}
+        for name in _TEXTS:
+            codes = _ordered(self._codes[name][: self._filled], order)
+            fields[name] = Coded(codes, list(self._names[name]))
+        return Requests(**fields)
+
+
+_NUMBERS: dict[str, Any] = {
+    "arrival": np.int64,
+    "scheduled_ns": np.int64,
+    "sent_ns": np.int64,
+    "first_byte_ns": np.int64,
+    "end_ns": np.int64,
+    "local_port": np.int32,
+    "attempts": np.int16,
+    "user": np.int32,
+}
+_TEXTS = ("outcome", "error", "pod", "version", "connection", "protocol")
+
+
+def _read_file(file: Path, columns: _Columns | _Counter) -> list[Damage]:
+    """Adds the chunks up to the first one that cannot be read."""
+
+    def wrong(kind: str, what: str) -> list[Damage]:
+        return [Damage(where=file.name, kind=kind, what=what)]
+
+    size = file.stat().st_size
+    if not size:
+        return wrong("unreadable", "is empty")
+    with file.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        try:
+            problem, end = _read_chunks(mapped, columns)
+        finally:
+            columns.convert()
+        whole = mapped[-len(_END_OF_STREAM) :] == _END_OF_STREAM
+    if problem is not None:
+        return wrong(*problem)
+    if end < size:
+        return wrong("unreadable", f"has {size - end} bytes after the end of its stream")
+    return [] if whole else wrong("cut", "was not closed: its writer died")
+
+
+def _read_chunks(mapped: mmap.mmap, columns: _Columns | _Counter) -> tuple[tuple[str, str] | None, int]:
+    """What is wrong with the stream, and how far it was read."""
     import pyarrow as pa
 
-    def wrong(kind: str, what: str) -> Damage:
-        return Damage(where=file.name, kind=kind, what=what)
-
-    batches: list[pa.RecordBatch] = []
-    size = file.stat().st_size
-    with pa.OSFile(str(file), "rb") as source:
+    wanted = schema()
+    source = pa.BufferReader(pa.py_buffer(mapped))
+    try:
+        reader = pa.ipc.open_stream(source)
+    except (pa.ArrowException, OSError) as error:
+        return ("unreadable", f"is no Arrow stream: {_first_line(error)}"), 0
+    if (shape := _shape_error(reader.schema, wanted)) is not None:
+        return ("unreadable", shape), 0
+    count = 0
+    while True:
         try:
-            reader = pa.ipc.open_stream(source)
+            batch = reader.read_next_batch()
+            # Without the full look an index beyond its dictionary reads foreign memory.
+            batch.validate(full=isinstance(columns, _Columns))
+        except StopIteration:
+            return None, source.tell()
         except (pa.ArrowException, OSError) as error:
-            return [], [wrong("unreadable", f"is no Arrow stream: {_first_line(error)}")]
-        if (shape := _shape_error(reader.schema)) is not None:
-            return [], [wrong("unreadable", shape)]
-        while True:
-            try:
-                batch = reader.read_next_batch()
-                # Without this an index beyond its dictionary reads foreign memory.
-                batch.validate(full=True)
-            except StopIteration:
-                break
-            except (pa.ArrowException, OSError) as error:
-                return batches, [wrong("cut", f"ends in the middle of chunk {len(batches) + 1}: {_first_line(error)}")]
-            batches.append(_in_shape(batch))
-        if source.tell() < size:
-            return batches, [wrong("unreadable", f"has {size - source.tell()} bytes after the end of its stream")]
-    with file.open("rb") as raw:
-        raw.seek(max(0, size - len(_END_OF_STREAM)))
-        if raw.read() != _END_OF_STREAM:
-            return batches, [wrong("cut", "was not closed: its writer died")]
-    return batches, []
+            return ("cut", f"ends in the middle of chunk {count + 1}: {_first_line(error)}"), source.tell()
+        count += 1
+        columns.add(_in_shape(batch, wanted))
 
 
-def _shape_error(found: pa.Schema) -> str | None:
+def _shape_error(found: pa.Schema, wanted: pa.Schema) -> str | None:
     """What keeps the file from being read as requests of a format that is known here."""
     import pyarrow as pa
 
     version = (found.metadata or {}).get(b"bulletproof.format", b"").decode(errors="replace")
     if version != str(FORMAT):
         return f"has format {version or 'unknown'}; this Bulletproof reads format {FORMAT}"
-    for field in schema():
+    for field in wanted:
         if field.name not in found.names:
             return f"has no column {field.name}"
         kind = found.field(field.name).type
@@ -163,48 +267,14 @@ def _shape_error(found: pa.Schema) -> str | None:
     return None
 
 
-def _in_shape(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _in_shape(batch: pa.RecordBatch, wanted: pa.Schema) -> pa.RecordBatch:
     """The known columns in their order; columns that a later format adds are left out."""
     import pyarrow as pa
 
-    wanted = schema()
     if batch.schema.equals(wanted):
         return batch
     columns = [batch.column(field.name).cast(field.type) for field in wanted]
     return pa.RecordBatch.from_arrays(columns, schema=wanted)
-
-
-def _columns(table: pa.Table) -> Requests:
-    table = table.unify_dictionaries()
-    scheduled = _numbers(table, "scheduled_ns", np.int64)
-    arrival = _numbers(table, "arrival", np.int64)
-    order = None
-    if len(scheduled) and not (np.diff(scheduled) > 0).all():
-        order = np.lexsort((arrival, scheduled))
-
-    def number(name: str, kind: Any) -> Any:
-        return _ordered(_numbers(table, name, kind), order)
-
-    def text(name: str) -> Coded:
-        codes, names = _texts(table, name)
-        return Coded(_ordered(codes, order), names)
-
-    return Requests(
-        arrival=_ordered(arrival, order),
-        scheduled_ns=_ordered(scheduled, order),
-        sent_ns=number("sent_ns", np.int64),
-        first_byte_ns=number("first_byte_ns", np.int64),
-        end_ns=number("end_ns", np.int64),
-        outcome=text("outcome"),
-        error=text("error"),
-        pod=text("pod"),
-        version=text("version"),
-        connection=text("connection"),
-        protocol=text("protocol"),
-        local_port=number("local_port", np.int32),
-        attempts=number("attempts", np.int16),
-        user=number("user", np.int32),
-    )
 
 
 def _ordered(values: NDArray[Any], order: NDArray[np.intp] | None) -> NDArray[Any]:
@@ -213,24 +283,12 @@ def _ordered(values: NDArray[Any], order: NDArray[np.intp] | None) -> NDArray[An
     return ordered
 
 
-def _numbers(table: pa.Table, name: str, kind: Any) -> NDArray[Any]:
-    column = table.column(name)
+def _or_null(column: pa.ChunkedArray) -> NDArray[Any]:
+    """The column's numbers, -1 for null."""
     if column.null_count:
         column = column.fill_null(-1)
-    return np.array(column.to_numpy(), dtype=kind)
-
-
-def _texts(table: pa.Table, name: str) -> tuple[NDArray[np.int32], list[str]]:
-    """Codes with -1 for null, and the names; equal names have equal codes after this."""
-    import pyarrow as pa
-
-    column = table.column(name)
-    if not column.num_chunks:
-        return np.empty(0, dtype=np.int32), []
-    indices = pa.chunked_array([chunk.indices for chunk in column.chunks], type=pa.int32())
-    if indices.null_count:
-        indices = indices.fill_null(-1)
-    return np.array(indices.to_numpy(), dtype=np.int32), [str(text) for text in column.chunk(0).dictionary.to_pylist()]
+    numbers: NDArray[Any] = column.to_numpy()
+    return numbers
 
 
 def _first_line(error: BaseException) -> str:

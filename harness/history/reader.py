@@ -82,8 +82,11 @@ def arrival_damage(requests: Requests, actions: list[Record]) -> list[Damage]:
 
     damage: list[Damage] = []
     where = "requests-*.arrows"
-    numbers = np.sort(requests.arrival)
+    numbers = requests.arrival
     steps = np.diff(numbers)
+    if len(steps) and steps.min() <= 0:
+        numbers = np.sort(numbers)
+        steps = np.diff(numbers)
     twice = int((steps == 0).sum())
     if twice:
         first = int(numbers[:-1][steps == 0][0])

@@ -90,12 +90,19 @@ class Case:
 
     def phase(self, phase: Phase) -> Mask:
         """Requests scheduled in a phase."""
+        rows = np.zeros(len(self.requests), dtype=np.bool_)
+        rows[self.rows_of(phase)] = True
+        return rows
+
+    def rows_of(self, phase: Phase) -> slice:
+        """The same, as a slice: requests are sorted by their schedule."""
         span = self.timeline.span(phase)
-        scheduled = self.requests.scheduled_ns
         if span is None:
-            return np.zeros(len(self.requests), dtype=np.bool_)
-        rows = scheduled >= span.start_ns
-        return rows if span.end_ns is None else rows & (scheduled < span.end_ns)
+            return slice(0, 0)
+        begin = int(np.searchsorted(self.requests.scheduled_ns, span.start_ns))
+        if span.end_ns is None:
+            return slice(begin, None)
+        return slice(begin, int(np.searchsorted(self.requests.scheduled_ns, span.end_ns)))
 
     # -- good or bad -----
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.history import requests as outcomes
-from harness.history.columns import Ints, Mask, Requests
+from harness.history.columns import Coded, Ints, Mask, Requests
 from harness.units import NS_PER_S
 
 WINDOW_NS = NS_PER_S
@@ -19,23 +19,20 @@ def quantiles(values: Ints, *shares: float) -> list[int]:
     """Order statistics: the smallest value with at least this share of the values at or below it."""
     count = len(values)
     ranks = [min(count - 1, max(0, int(np.ceil(share * count)) - 1)) for share in shares]
-    parted = np.partition(values, sorted(set(ranks)))
+    parted = np.partition(values, sorted(set(ranks)))  # several ranks in one pass
     return [int(parted[rank]) for rank in ranks]
 
 
-def latency(requests: Requests, rows: Mask | None, timeout_ns: int) -> dict[str, int | None]:
+def latency(requests: Requests, rows: Mask | slice, timeout_ns: int) -> dict[str, int | None]:
     """From schedule to the end of the answer. A failed request counts as at least the timeout: nobody was answered.
 
     Requests that were never sent are left out.
     """
-    sent = requests.sent_ns >= 0
-    if rows is not None:
-        sent = sent & rows
-    took = (requests.end_ns - requests.scheduled_ns)[sent]
+    took = requests.end_ns[rows] - requests.scheduled_ns[rows]
+    answered = Coded(requests.outcome.codes[rows], requests.outcome.names).is_(outcomes.OK, outcomes.WRONG_ANSWER)
+    took = np.where(answered, took, np.maximum(took, timeout_ns))[requests.sent_ns[rows] >= 0]
     if not len(took):
         return {"p50_ns": None, "p95_ns": None, "p99_ns": None, "max_ns": None, "n": 0}
-    failed = ~requests.outcome.is_(outcomes.OK, outcomes.WRONG_ANSWER)[sent]
-    took = np.where(failed, np.maximum(took, timeout_ns), took)
     p50, p95, p99, most = quantiles(took, 0.5, 0.95, 0.99, 1.0)
     return {"p50_ns": p50, "p95_ns": p95, "p99_ns": p99, "max_ns": most, "n": len(took)}
 
@@ -123,7 +120,9 @@ def errors(requests: Requests) -> list[dict[str, Any]]:
     return found[:TOP_ERRORS]
 
 
-def _seen(requests: Requests, codes: NDArray[np.int32], names: list[str], label: str) -> list[dict[str, Any]]:
+def _seen(
+    requests: Requests, codes: NDArray[np.int16] | NDArray[np.int32], names: list[str], label: str
+) -> list[dict[str, Any]]:
     found = []
     for code, name in enumerate(names):
         rows = codes == code

@@ -123,9 +123,9 @@ def _slo(case: Case, slo: Slo) -> dict[str, Any]:
 
 def _latency(case: Case) -> dict[str, Any]:
     timeout = case.spec.load.timeout_ns
-    found = {phase.value: figures.latency(case.requests, case.phase(phase), timeout) for phase in LATENCY_PHASES}
+    found = {phase.value: figures.latency(case.requests, case.rows_of(phase), timeout) for phase in LATENCY_PHASES}
     found[Phase.BASELINE.value] = figures.latency(case.requests, case.baseline, timeout)
-    return {**found, "all": figures.latency(case.requests, None, timeout)}
+    return {**found, "all": figures.latency(case.requests, slice(None), timeout)}
 
 
 def _recovery(case: Case) -> dict[str, Any] | None:
