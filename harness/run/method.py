@@ -104,9 +104,7 @@ class Activities:
 
         def target() -> None:
             try:
-                outcome["run"] = execute_activity(
-                    self._chaos, activity, self._configuration, self._secrets, dry=None
-                )
+                outcome["run"] = execute_activity(self._chaos, activity, self._configuration, self._secrets, dry=None)
             except Interrupted as error:
                 outcome["interrupted"] = error
             except Exception as error:  # noqa: BLE001 - whatever a foreign activity raises is its failure, and recorded

@@ -38,7 +38,7 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
         "protocol": workload.protocol,
         "user": load.user,
         "model": workload.model,
-        "golden": str(run_dir / workload.golden),
+        "golden": str(run_dir / "golden" / Path(workload.golden).name),  # where copy_into puts it
         "rate_per_s": load.rate_per_s,
         "arrivals": load.arrivals,
         "seed": load.seed,
