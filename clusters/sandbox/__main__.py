@@ -104,15 +104,15 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     store, door = Store(), auth.Door()
+    tls, authority = auth.server_tls(settings)
     store.admit = defaults.Admission(store, settings).admit
 
     def on_write(kind: Kind, change: Change) -> None:
         if kind.key == "namespaces" and change.verb == "ADDED":
-            defaults.on_namespace(store, change.obj["metadata"]["name"])
+            defaults.on_namespace(store, change.obj["metadata"]["name"], authority)
 
     store.on_write.append(on_write)
     defaults.seed(store, settings)
-    tls, authority = auth.server_tls(settings)
     server = apiserver.ApiServer(store, settings, door)
     await server.start(tls)
     kubeconfig = auth.write_kubeconfig(settings, authority, door.token)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import uuid
 from collections.abc import Callable
 
 from clusters.sandbox.errors import Invalid
@@ -15,7 +16,8 @@ from clusters.sandbox.quantity import canonical, parse
 from clusters.sandbox.settings import Settings
 from clusters.sandbox.store import Object, Store, Stored, thaw
 
-_RESTARTING = ("Always", "OnFailure", "Never")
+_ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+_AUTHORITY = "kube-root-ca.crt"
 
 
 def pod_spec(spec: Object) -> None:
@@ -77,6 +79,23 @@ def _field_refs(sources: list[Object] | None) -> None:
             source["fieldRef"].setdefault("apiVersion", "v1")
 
 
+def _service_account_volume(spec: Object) -> None:
+    """The volume that real clusters give every pod (and that clients count on being there), without the token."""
+    every = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    missing = [c for c in every if all(m["mountPath"] != _ACCOUNT_PATH for m in c.get("volumeMounts") or ())]
+    if spec.get("automountServiceAccountToken") is False or not missing:
+        return
+    name = f"kube-api-access-{uuid.uuid4().hex[:5]}"
+    authority = {"name": _AUTHORITY, "items": [{"key": "ca.crt", "path": "ca.crt"}], "optional": True}
+    namespace = {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+    sources = [{"configMap": authority}, {"downwardAPI": {"items": [namespace]}}]
+    volumes = spec.setdefault("volumes", [])
+    volumes.append({"name": name, "projected": {"sources": sources, "defaultMode": 420}})
+    for container in missing:
+        mounts = container.setdefault("volumeMounts", [])
+        mounts.append({"name": name, "readOnly": True, "mountPath": _ACCOUNT_PATH})
+
+
 class Admission:
     """Fills objects in; knows the store for what depends on other objects (Service addresses, priorities)."""
 
@@ -115,6 +134,7 @@ class Admission:
         spec.setdefault("serviceAccountName", "default")
         spec["serviceAccount"] = spec["serviceAccountName"]
         spec.setdefault("enableServiceLinks", True)
+        _service_account_volume(spec)
         self._priority(spec)
         tolerations = spec.setdefault("tolerations", [])
         for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
@@ -265,7 +285,9 @@ def seed(store: Store, settings: Settings) -> None:
     store.create("endpointslices", slice_ | {"endpoints": endpoints, "ports": ports}, "default")
 
 
-def on_namespace(store: Store, name: str) -> None:
-    """What every new namespace gets: the default ServiceAccount."""
+def on_namespace(store: Store, name: str, authority: bytes) -> None:
+    """What every new namespace gets: the default ServiceAccount, and the API server's authority."""
     if store.find("serviceaccounts", "default", name) is None:
         store.create("serviceaccounts", {"metadata": {"name": "default"}}, name)
+    if store.find("configmaps", _AUTHORITY, name) is None:
+        store.create("configmaps", {"metadata": {"name": _AUTHORITY}, "data": {"ca.crt": authority.decode()}}, name)

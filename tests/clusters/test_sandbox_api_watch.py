@@ -58,12 +58,12 @@ def test_a_watch_from_a_list_misses_nothing(http, namespace):
 
 def test_a_watch_without_a_revision_begins_with_what_is_there(http, namespace):
     """Synthetic ADDED events first."""
-    path = MAPS.format(namespace)
-    http.ok("POST", path, config_map("a"))
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    http.ok("POST", path, {"metadata": {"name": "a"}})
 
     with watching(http, f"{path}?watch=true") as events:
         assert named(next(events)) == ("ADDED", "a")
-        http.ok("POST", path, config_map("b"))
+        http.ok("POST", path, {"metadata": {"name": "b"}})
         assert named(next(events)) == ("ADDED", "b")
 
 
