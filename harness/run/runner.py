@@ -273,7 +273,8 @@ class _Run:
     def _check_running(self) -> None:
         self._check_interrupted()
         if self._load is not None:
-            if self._load.abort_reached:
+            # Once the undo has begun the condition has nothing left to stop.
+            if self._load.abort_reached and not self._undoing:
                 raise AbortConditionMet(self._spec.abort_when.availability if self._spec.abort_when else "")
             self._load.check()
 
