@@ -111,6 +111,7 @@ class Proxy:
                 wanted[service["ip"], service["port"]] = endpoints
         for address in self._listeners.keys() - wanted.keys():
             listener = self._listeners.pop(address)
+            self._accept(listener)  # who was let in before the change is carried as before it
             self._handlers.pop(listener.sock.fileno())
             self._poll.unregister(listener.sock)
             listener.sock.close()

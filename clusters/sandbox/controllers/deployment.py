@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from clusters.sandbox.controllers import rollout
 from clusters.sandbox.controllers.deployment_status import progress_wait_s, status_of
 from clusters.sandbox.controllers.loop import Informers, Reconciler
@@ -20,17 +18,21 @@ from clusters.sandbox.controllers.pods import (
     set_condition,
     template_hash,
 )
+from clusters.sandbox.controllers.revisions import (
+    DESIRED,
+    MAXIMUM,
+    REVISION,
+    bare,
+    notes_of,
+    renew,
+    replica_set_for,
+    revision_of,
+    sizes,
+)
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import AlreadyExists, ApiError, Change, Object, Store, thaw
+from clusters.sandbox.store import AlreadyExists, ApiError, Change, Object, Store
 
-HASH = "pod-template-hash"
-REVISION = "deployment.kubernetes.io/revision"
-HISTORY = "deployment.kubernetes.io/revision-history"
-DESIRED = "deployment.kubernetes.io/desired-replicas"
-MAXIMUM = "deployment.kubernetes.io/max-replicas"
 _COMPONENT = "deployment-controller"
-# A Deployment's annotations go on to its ReplicaSets, but for these.
-_NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, HISTORY, DESIRED, MAXIMUM}
 
 
 class Deployments:
@@ -112,7 +114,7 @@ class Deployments:
     def _find_new(deployment: Object, owned: list[Object]) -> Object | None:
         """The ReplicaSet with the Deployment's template; the oldest if there are several."""
         wanted = plain(deployment["spec"]["template"])
-        same = [rs for rs in owned if plain(_bare(rs["spec"]["template"])) == wanted]
+        same = [rs for rs in owned if plain(bare(rs["spec"]["template"])) == wanted]
         return newest_first(same)[-1] if same else None
 
     def _make_new(self, deployment: Object, owned: list[Object]) -> Object:
@@ -120,14 +122,14 @@ class Deployments:
         meta, spec = deployment["metadata"], deployment["spec"]
         new = self._find_new(deployment, owned)
         others = [rs for rs in owned if new is None or rs["metadata"]["uid"] != new["metadata"]["uid"]]
-        revision = str(1 + max((_revision(rs) for rs in others), default=0))
+        revision = str(1 + max((revision_of(rs) for rs in others), default=0))
         if new is not None:
             found = new
             new = self._store.mutate(
                 "replicasets",
                 found["metadata"]["name"],
                 meta["namespace"],
-                lambda rs: _renew(rs, deployment, revision),
+                lambda rs: renew(rs, deployment, revision),
             )
             self._set_revision(deployment, new)
             if condition(deployment, "Progressing") is None:
@@ -135,7 +137,7 @@ class Deployments:
                 self._set_progressing(deployment, "True", "FoundNewReplicaSet", message)
             return new
         digest = template_hash(spec["template"], (deployment.get("status") or {}).get("collisionCount", 0))
-        replica_set = _replica_set(deployment, digest, revision)
+        replica_set = replica_set_for(deployment, digest, revision)
         replica_set["metadata"]["ownerReferences"] = [reference_to(deployment, self._store.kind("deployments"))]
         replica_set["spec"]["replicas"] = rollout.new_replicas(deployment, owned, None)
         try:
@@ -177,7 +179,7 @@ class Deployments:
 
         def write(fresh: Object) -> None:
             fresh["spec"]["replicas"] = replicas
-            fresh["metadata"].setdefault("annotations", {}).update(_sizes(deployment))
+            fresh["metadata"].setdefault("annotations", {}).update(sizes(deployment))
 
         self._store.mutate("replicasets", meta["name"], meta["namespace"], write)
         if before != replicas:
@@ -192,7 +194,7 @@ class Deployments:
 
     def _roll(self, deployment: Object, owned: list[Object], new: Object) -> None:
         wanted = rollout.new_replicas(deployment, owned, new)
-        if wanted != new["spec"]["replicas"] or _sizes(deployment).items() - _annotations(new).items():
+        if wanted != new["spec"]["replicas"] or sizes(deployment).items() - notes_of(new).items():
             grows = wanted != new["spec"]["replicas"]
             self._scale(deployment, new, wanted)
             if grows:
@@ -226,7 +228,7 @@ class Deployments:
     def _is_scaling(deployment: Object, owned: list[Object]) -> bool:
         """Whether somebody changed spec.replicas since the ReplicaSets got their sizes."""
         wanted = str(deployment["spec"].get("replicas", 1))
-        return any(rs["spec"]["replicas"] and _annotations(rs).get(DESIRED, wanted) != wanted for rs in owned)
+        return any(rs["spec"]["replicas"] and notes_of(rs).get(DESIRED, wanted) != wanted for rs in owned)
 
     def _scale_proportionally(self, deployment: Object, owned: list[Object], new: Object | None) -> None:
         for name, replicas in rollout.proportional(deployment, owned, new, DESIRED, MAXIMUM).items():
@@ -240,7 +242,7 @@ class Deployments:
             for rs in owned
             if (new is None or rs["metadata"]["uid"] != new["metadata"]["uid"]) and not is_terminating(rs)
         ]
-        for rs in sorted(old, key=_revision)[: max(len(old) - limit, 0)]:
+        for rs in sorted(old, key=revision_of)[: max(len(old) - limit, 0)]:
             status = rs.get("status") or {}
             settled = status.get("observedGeneration", 0) >= rs["metadata"]["generation"]
             if not status.get("replicas") and not rs["spec"]["replicas"] and settled:
@@ -285,64 +287,3 @@ class Deployments:
         wait = progress_wait_s(fresh | {"status": status}, owned, new)
         if wait is not None:
             self._queue.add_after((meta["namespace"], meta["name"]), wait)
-
-
-def _bare(template: Object) -> Object:
-    """A ReplicaSet's template without the hash that tells it from others."""
-    labels = (template.get("metadata") or {}).get("labels") or {}
-    if HASH not in labels:
-        return template
-    labels = {k: v for k, v in labels.items() if k != HASH}
-    return template | {"metadata": template["metadata"] | {"labels": labels}}
-
-
-def _annotations(obj: Object) -> dict[str, str]:
-    return obj["metadata"].get("annotations") or {}
-
-
-def _revision(replica_set: Object) -> int:
-    return int(_annotations(replica_set).get(REVISION, 0))
-
-
-def _sizes(deployment: Object) -> dict[str, str]:
-    """What a ReplicaSet notes about the Deployment that sized it."""
-    replicas = deployment["spec"].get("replicas", 1)
-    surge, _ = rollout.fences(deployment)
-    return {DESIRED: str(replicas), MAXIMUM: str(replicas + surge)}
-
-
-def _renew(replica_set: Object, deployment: Object, revision: str) -> None:
-    """Gives a ReplicaSet that is the new one (again) its revision and the Deployment's annotations."""
-    notes = replica_set["metadata"].setdefault("annotations", {})
-    known = notes.get(REVISION, "0")
-    if int(known) < int(revision):
-        if known != "0":
-            notes[HISTORY] = ",".join(part for part in (notes.get(HISTORY), known) if part)
-        notes[REVISION] = revision
-    notes |= {k: v for k, v in _annotations(deployment).items() if k not in _NOT_COPIED}
-    min_ready_s = deployment["spec"].get("minReadySeconds", 0)
-    if replica_set["spec"].get("minReadySeconds", 0) != min_ready_s:
-        replica_set["spec"]["minReadySeconds"] = min_ready_s
-
-
-def _replica_set(deployment: Object, digest: str, revision: str) -> Object:
-    meta, spec = deployment["metadata"], deployment["spec"]
-    template: dict[str, Any] = thaw(spec["template"])
-    template.setdefault("metadata", {}).setdefault("labels", {})[HASH] = digest
-    selector: dict[str, Any] = thaw(spec["selector"])
-    selector.setdefault("matchLabels", {})[HASH] = digest
-    copied = {k: v for k, v in _annotations(deployment).items() if k not in _NOT_COPIED}
-    body: dict[str, Any] = {"selector": selector, "template": template}
-    if spec.get("minReadySeconds"):
-        body["minReadySeconds"] = spec["minReadySeconds"]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {
-            "name": f"{meta['name']}-{digest}",
-            "namespace": meta["namespace"],
-            "labels": thaw(template["metadata"]["labels"]),
-            "annotations": copied | {REVISION: revision} | _sizes(deployment),
-        },
-        "spec": body,
-    }

@@ -1,8 +1,10 @@
-"""How long a container that keeps ending has to wait: not at first, then 10 s, doubled up to 5 minutes."""
+"""When a container that ended runs again: by its policy, and after a wait that doubles from 10 s to 5 minutes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(slots=True)
@@ -34,3 +36,23 @@ class Backoff:
 
     def _expired(self, at: float) -> bool:
         return at - self._since > 2 * self.longest_s
+
+    def text(self) -> str:
+        """The wait in force as messages have it: `10s`, `2m40s`."""
+        minutes, seconds = divmod(int(self.wait_s), 60)
+        return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+
+def restarts(policy: str, *, init: bool, sidecar: bool, code: int) -> bool:
+    """Whether a container that ended with `code` runs again."""
+    if sidecar:
+        return True
+    if init:
+        return code != 0 and policy != "Never"
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
+
+
+def describe(pod: Mapping[str, Any]) -> str:
+    """A pod as kubelet messages name it: `name_namespace(uid)`."""
+    meta = pod["metadata"]
+    return f"{meta['name']}_{meta['namespace']}({meta['uid']})"

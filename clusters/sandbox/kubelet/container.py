@@ -7,26 +7,27 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusters.sandbox.kubelet import volumes
-from clusters.sandbox.kubelet.backoff import Backoff
+from clusters.sandbox.kubelet.backoff import Backoff, describe, restarts
+from clusters.sandbox.kubelet.ending import last_lines, start_error, terminated
 from clusters.sandbox.kubelet.environment import ConfigError, expand, variables
 from clusters.sandbox.kubelet.handlers import Answer, ask
 from clusters.sandbox.kubelet.probes import Probes
 from clusters.sandbox.kubelet.process import ContainerProcess, Ended
+from clusters.sandbox.kubelet.pulling import pull
 from clusters.sandbox.kubelet.status import ContainerView, stamp, waiting
+from clusters.sandbox.kubelet.stopping import stop_in_order
 from clusters.sandbox.quantity import parse
 
 if TYPE_CHECKING:
     from clusters.sandbox.kubelet.images import Image
     from clusters.sandbox.kubelet.worker import PodWorker
 
-_LEAST_GRACE_S = 2.0  # what is left for SIGTERM when a preStop hook used the grace up, as in a kubelet
 _CONFIG_RETRY_S = 2.0
-_GRACE_LOOK_S = 0.25  # how soon a shortened grace is noticed
 # A kubelet lists its containers once a second (PLEG): an end is noticed half a second later on average.
 _NOTICE_S = 0.5
 _OUTPUT_LIMIT = 10 * 1024
@@ -95,7 +96,12 @@ class Container:
         process = self.process
         if process is not None and process.ended is None:
             if self._stopping is None or self._stopping.done():
-                work = self._stop_in_order(process, seconds_left, kill_reason or f"Stopping container {self.name}")
+                self.pod.kubelet.event(
+                    self.pod.pod, "Normal", "Killing", kill_reason or f"Stopping container {self.name}"
+                )
+                hook = (self.spec.get("lifecycle") or {}).get("preStop")
+                asking = (lambda timeout_s: self._before_stop(hook, process, timeout_s)) if hook else None
+                work = stop_in_order(process, seconds_left, asking, self.pod.kubelet.up)
                 self._stopping = asyncio.get_running_loop().create_task(work)
             await asyncio.wait([self._stopping])
         if self._life is not None and self.pod.terminating:
@@ -154,10 +160,7 @@ class Container:
         while not self.pod.terminating:
             await self.pod.kubelet.up()
             await self._wait_for_its_turn()
-            image = await self._pull()
-            if image is None:
-                return
-            ended = await self._run_once(image)
+            ended = await self._run_once(await pull(self, self._pulls))
             self._record(ended)
             again = restarts(policy, init=self.init, sidecar=self.sidecar, code=ended.code)
             if not again or self.pod.terminating:
@@ -172,8 +175,9 @@ class Container:
         at = self._last_ended.at if self._last_ended is not None else 0.0
         left = self._crashes.left(at, time.time())
         if left > 0:
-            wait = f"{self._crashes.wait_s:.0f}s" if self._crashes.wait_s < 60 else _minutes(self._crashes.wait_s)
-            text = f"back-off {wait} restarting failed container={self.name} pod={describe(self.pod.pod)}"
+            text = (
+                f"back-off {self._crashes.text()} restarting failed container={self.name} pod={describe(self.pod.pod)}"
+            )
             if "terminated" in self.view.state:
                 self.pod.publish()  # the end itself is seen before the wait
                 self.view.last_state = self.view.state
@@ -184,41 +188,6 @@ class Container:
             await asyncio.sleep(left)
             await self.pod.kubelet.up()
         self._crashes.next(at, time.time())
-
-    async def _pull(self) -> Image | None:
-        """The image; waits with ErrImagePull and ImagePullBackOff as long as there is none."""
-        kubelet, name = self.pod.kubelet, self.spec.get("image", "")
-        while True:
-            image = kubelet.images.find(name)
-            if image is not None:
-                if not self.view.restarts:
-                    about = f'Container image "{name}" already present on machine'
-                    kubelet.event(self.pod.pod, "Normal", "Pulled", about)
-                return image
-            if self.spec.get("imagePullPolicy") == "Never":
-                reason, text = "ErrImageNeverPull", f'Container image "{name}" is not present with pull policy of Never'
-                kubelet.event(self.pod.pod, "Warning", reason, text)
-            else:
-                kubelet.event(self.pod.pod, "Normal", "Pulling", f'Pulling image "{name}"')
-                text = f'failed to pull and unpack image "{name}": failed to resolve reference "{name}": not found'
-                kubelet.event(self.pod.pod, "Warning", "Failed", f'Failed to pull image "{name}": {text}')
-                kubelet.event(self.pod.pod, "Warning", "Failed", "Error: ErrImagePull")
-                reason = "ErrImagePull"
-            if "terminated" in self.view.state:
-                self.view.last_state = self.view.state
-            self.view.state = waiting(reason, text)
-            self.pod.publish()
-            now = time.time()
-            self._pulls.next(now, now)
-            await asyncio.sleep(min(1.0, self._pulls.wait_s / 2))
-            if reason == "ErrImagePull":
-                back_off = f'Back-off pulling image "{name}": ErrImagePull: {text}'
-                self.view.state = waiting("ImagePullBackOff", back_off)
-                kubelet.event(self.pod.pod, "Normal", "BackOff", f'Back-off pulling image "{name}"')
-                kubelet.event(self.pod.pod, "Warning", "Failed", "Error: ImagePullBackOff")
-                self.pod.publish()
-            await asyncio.sleep(self._pulls.wait_s)
-            await kubelet.up()
 
     async def _run_once(self, image: Image) -> Ended:
         """Starts it and waits for its end."""
@@ -291,16 +260,9 @@ class Container:
 
     def _could_not_start(self, argv: Sequence[str], workdir: str, error: OSError) -> Ended:
         """As containerd puts it: StartError, 128."""
-        at = time.time()
-        if isinstance(error, FileNotFoundError) and not Path(workdir).is_dir():
-            why = f"chdir to cwd ({workdir!r}) failed: no such file or directory"
-        elif isinstance(error, FileNotFoundError):
-            why = f'exec: "{argv[0]}": executable file not found in $PATH'
-        else:
-            why = f'exec: "{argv[0]}": {error.strerror}'
-        self._start_error = f"failed to create containerd task: failed to start container: {why}: unknown"
+        self._start_error = start_error(argv, workdir, error)
         self.pod.kubelet.event(self.pod.pod, "Warning", "Failed", f"Error: {self._start_error}")
-        return Ended(128, at)
+        return Ended(128, time.time())
 
     async def _after_start(self, hook: Mapping[str, Any], process: ContainerProcess) -> None:
         """postStart: the container counts as running only afterwards, and ends when its hook fails."""
@@ -361,53 +323,11 @@ class Container:
 
     # Its end
 
-    async def _stop_in_order(
-        self, process: ContainerProcess, seconds_left: Callable[[], float], kill_reason: str
-    ) -> None:
-        self.pod.kubelet.event(self.pod.pod, "Normal", "Killing", kill_reason)
-        if seconds_left() > 0:
-            hook = (self.spec.get("lifecycle") or {}).get("preStop")
-            least = 0.0
-            if hook:
-                await self._before_stop(hook, process, seconds_left)
-                least = asyncio.get_running_loop().time() + _LEAST_GRACE_S
-            await self.pod.kubelet.up()
-            process.terminate()
-            await self._until(process.wait(), lambda: max(seconds_left(), least - asyncio.get_running_loop().time()))
-            await self.pod.kubelet.up()
-        process.kill()
-        await process.wait()
-
-    async def _before_stop(
-        self, hook: Mapping[str, Any], process: ContainerProcess, seconds_left: Callable[[], float]
-    ) -> None:
-        """The preStop hook, as long as the grace and the container last."""
-
-        async def work() -> None:
-            answer = await self._hook(hook, seconds_left())
-            if not answer.ok and process.ended is None:
-                text = f"PreStopHook failed: {answer.detail}"
-                self.pod.kubelet.event(self.pod.pod, "Warning", "FailedPreStopHook", text)
-
-        running = asyncio.get_running_loop().create_task(work())
-        gone = asyncio.get_running_loop().create_task(process.wait())
-        try:
-            await self._until(asyncio.wait([running, gone], return_when=asyncio.FIRST_COMPLETED), seconds_left)
-        finally:
-            for task in (running, gone):
-                task.cancel()
-            await asyncio.gather(running, gone, return_exceptions=True)
-
-    @staticmethod
-    async def _until(work: Coroutine[Any, Any, Any], seconds_left: Callable[[], float]) -> None:
-        """Waits for `work`, at most until no seconds are left; somebody may shorten them meanwhile."""
-        task = asyncio.get_running_loop().create_task(work)
-        try:
-            while not task.done() and (left := seconds_left()) > 0:
-                await asyncio.wait([task], timeout=min(left, _GRACE_LOOK_S))
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    async def _before_stop(self, hook: Mapping[str, Any], process: ContainerProcess, timeout_s: float) -> None:
+        answer = await self._hook(hook, timeout_s)
+        if not answer.ok and process.ended is None:
+            text = f"PreStopHook failed: {answer.detail}"
+            self.pod.kubelet.event(self.pod.pod, "Warning", "FailedPreStopHook", text)
 
     async def _hook(self, hook: Mapping[str, Any], timeout_s: float) -> Answer:
         if "sleep" in hook:
@@ -419,31 +339,14 @@ class Container:
         """The state `terminated`."""
         self._last_ended = ended
         process = self.process
-        reason = "Completed" if ended.code == 0 else "Error"
-        state: dict[str, Any] = {"exitCode": ended.code, "finishedAt": stamp(ended.at)}
-        state["startedAt"] = stamp(process.started_at if process is not None else ended.at)
-        if process is not None:
-            state["containerID"] = f"sandbox://{process.id}"
-        if self._start_error:
-            reason = "StartError"
-            state |= {"message": self._start_error, "startedAt": "1970-01-01T00:00:00Z"}
-            self._start_error = ""
-        elif ended.out_of_memory:
-            reason = "OOMKilled"
-        elif ended.lost:
-            reason, state["exitCode"] = "Unknown", 255
+        began = process.started_at if process is not None else ended.at
+        state = terminated(ended, began, self.view.container_id if process is not None else "", self._start_error)
         if ended.code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            state.setdefault("message", self._last_lines())
-        self.view.state = {"terminated": state | {"reason": reason}}
+            state["terminated"].setdefault("message", last_lines(self._log()))
+        self.view.state, self._start_error = state, ""
         self.view.ready = self.view.started = False
         self._started.clear()
         self.process = None
-
-    def _last_lines(self) -> str:
-        """The end of its log, at most 80 lines and 2,048 bytes."""
-        lines = self._log().read_bytes().splitlines()[-80:]
-        text = b"\n".join(line.split(b" ", 3)[-1] for line in lines)
-        return text[-2048:].decode(errors="replace")
 
     def _log(self) -> Path:
         return self.pod.folder / "logs" / self.name / f"{self.view.restarts}.log"
@@ -453,23 +356,3 @@ class Container:
         number = self.view.restarts - (1 if previous else 0)
         path = self.pod.folder / "logs" / self.name / f"{number}.log"
         return path if path.exists() else None
-
-
-def _minutes(seconds: float) -> str:
-    whole, rest = divmod(int(seconds), 60)
-    return f"{whole}m{rest}s"
-
-
-def restarts(policy: str, *, init: bool, sidecar: bool, code: int) -> bool:
-    """Whether a container that ended with `code` runs again."""
-    if sidecar:
-        return True
-    if init:
-        return code != 0 and policy != "Never"
-    return policy == "Always" or (policy == "OnFailure" and code != 0)
-
-
-def describe(pod: Mapping[str, Any]) -> str:
-    """A pod as kubelet messages name it: `name_namespace(uid)`."""
-    meta = pod["metadata"]
-    return f"{meta['name']}_{meta['namespace']}({meta['uid']})"

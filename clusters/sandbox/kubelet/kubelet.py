@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime
-import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +11,11 @@ from typing import Any
 from clusters.sandbox.amounts import amounts, pod_requests
 from clusters.sandbox.kubelet.devices import GPU, Devices
 from clusters.sandbox.kubelet.images import Images
+from clusters.sandbox.kubelet.registration import node_object, post_ready, renew_lease
 from clusters.sandbox.kubelet.worker import COMPONENT, PodWorker
-from clusters.sandbox.quantity import canonical
-from clusters.sandbox.settings import VERSION, Settings
-from clusters.sandbox.store import ApiError, Change, Object, Store, now
+from clusters.sandbox.settings import Settings
+from clusters.sandbox.store import Change, Object, Store
 
-LEASES = "kube-node-lease"
 _MEMORY_LOOK_S = 1.0
 
 
@@ -76,10 +72,11 @@ class Kubelet:
     def start(self) -> None:
         """Registers the node (or finds it registered), and begins to work."""
         if self.store.find("nodes", self.name) is None:
-            self.store.create("nodes", self._node())
+            self.store.create("nodes", node_object(self.settings, self.name, self.ip, self.number))
         self._up.set()
-        self._ready("kubelet is posting ready status")
-        self._renew_lease()
+        post_ready(self.store, self.name)
+        self.refresh()
+        renew_lease(self.store, self.settings, self.name)
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._heartbeat()), loop.create_task(self._watch_memory())]
         self._catch_up()
@@ -172,92 +169,10 @@ class Kubelet:
         node = self.store.find("nodes", self.name)
         return node["status"]["allocatable"] if node is not None else {}
 
-    def _node(self) -> Object:
-        settings = self.settings
-        capacity = {
-            "cpu": settings.cpus_per_node,
-            "memory": canonical(settings.memory_per_node),
-            "ephemeral-storage": "100Gi",
-            "pods": str(settings.pods_per_node),
-        }
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        labels = {
-            "kubernetes.io/hostname": self.name,
-            "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": machine,
-            "topology.kubernetes.io/zone": f"zone-{self.number}",
-        }
-        if settings.gpus_per_node:
-            capacity[GPU] = str(settings.gpus_per_node)
-            labels |= {
-                "nvidia.com/gpu.present": "true",
-                "nvidia.com/gpu.count": str(settings.gpus_per_node),
-                "nvidia.com/gpu.product": "SIMULATED",
-            }
-        status: Object = {
-            "capacity": capacity,
-            "allocatable": dict(capacity),
-            "addresses": [{"type": "InternalIP", "address": self.ip}, {"type": "Hostname", "address": self.name}],
-            "nodeInfo": {
-                "architecture": machine,
-                "bootID": settings.id,
-                "containerRuntimeVersion": "sandbox://1",
-                "kernelVersion": platform.release(),
-                "kubeProxyVersion": VERSION,
-                "kubeletVersion": VERSION,
-                "machineID": f"{settings.id}-{self.number}",
-                "operatingSystem": "linux",
-                "osImage": "Bulletproof sandbox",
-                "systemUUID": f"{settings.id}-{self.number}",
-            },
-            "conditions": [],
-        }
-        return {
-            "metadata": {"name": self.name, "labels": labels, "annotations": {}},
-            "spec": {"podCIDR": f"{settings.network}.{16 + self.number}.0/24"},
-            "status": status,
-        }
-
-    def _ready(self, message: str) -> None:
-        """Posts the node's conditions; a heartbeat time each."""
-        good = {
-            "MemoryPressure": ("False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-            "DiskPressure": ("False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-            "PIDPressure": ("False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-            "Ready": ("True", "KubeletReady", message),
-        }
-
-        def write(fresh: Object) -> None:
-            old = {c["type"]: c for c in fresh["status"].get("conditions") or ()}
-            conditions = [c for t, c in old.items() if t not in good]
-            for type_, (status, reason, text) in good.items():
-                same = type_ in old and old[type_]["status"] == status
-                since = old[type_]["lastTransitionTime"] if same else now()
-                entry = {"type": type_, "status": status, "reason": reason, "message": text}
-                conditions.append(entry | {"lastHeartbeatTime": now(), "lastTransitionTime": since})
-            fresh["status"]["conditions"] = conditions
-
-        self.store.mutate("nodes", self.name, None, write, status=True)
-        self.refresh()
-
     async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(self.settings.node_lease_renew_s)
-            self._renew_lease()
-
-    def _renew_lease(self) -> None:
-        renewed = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-        def write(fresh: Object) -> None:
-            fresh["spec"]["renewTime"] = renewed
-
-        if self.store.find("leases", self.name, LEASES) is not None:
-            self.store.mutate("leases", self.name, LEASES, write)
-            return
-        duration = max(int(4 * self.settings.node_lease_renew_s), 1)
-        spec = {"holderIdentity": self.name, "leaseDurationSeconds": duration, "renewTime": renewed}
-        with contextlib.suppress(ApiError):  # without its namespace there is no lease, and the node turns NotReady
-            self.store.create("leases", {"metadata": {"name": self.name}, "spec": spec}, LEASES)
+            renew_lease(self.store, self.settings, self.name)
 
     # Its pods
 
