@@ -61,6 +61,7 @@ class Course:
     rollback_s: float = 0.5
     settle_s: float = 5.0
     lag_ms: float = 0.1  # of every request
+    latency_scale: float = 1.0  # of every answer
 
     # what clients saw
     outage: tuple[float, float] | Sequence[tuple[float, float]] = ()  # bad requests are scheduled in [from, to)
@@ -182,7 +183,7 @@ def request_rows(course: Course) -> dict[str, list[Any]]:
     scheduled = schedule(course)
     count = len(scheduled)
     since = (scheduled - course.strike_ns) / S
-    latency_ms = rng.gamma(4.0, 0.5, count) + 1.0
+    latency_ms = (rng.gamma(4.0, 0.5, count) + 1.0) * course.latency_scale
     lag_ns = np.full(count, round(course.lag_ms * MS))
     for begin, end, ms in course.late:
         lag_ns[(since >= begin) & (since < end)] = round(ms * MS)
