@@ -237,9 +237,11 @@ def _decide(worse: Worse, margin: float, seen: str, what: str, hint: str) -> Ans
 def _runs(new: list[float], old: list[float], margin: float, what: str) -> Answer:
     """Figures of which a run has only one: exact rank tests over runs."""
     worse, not_worse_p, worse_p = runs_worse(new, old, margin)
-    seen = f"{worse.seen:+.2f} s (shift between {len(new)} and {len(old)} runs)"
+    finite = bool(np.isfinite(worse.seen))
+    shift = f"{worse.seen:+.2f} s" if finite else "beyond measure, as service did not come back"
+    seen = f"{shift} (shift between {len(new)} and {len(old)} runs)"
     figures: dict[str, Any] = {
-        "shift_s": worse.seen,
+        "shift_s": worse.seen if finite else None,
         "p_not_worse": not_worse_p,
         "p_worse": worse_p,
         "margin_s": margin,

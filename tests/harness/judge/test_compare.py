@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from harness.compare import Margins, compare
@@ -113,3 +115,13 @@ def test_a_comparison_is_repeatable(tmp_path, before):
     new = runs(tmp_path, "new", 3, outage=(0.0, 0.5))
 
     assert compare(new, before) == compare(new, before)
+
+
+def test_a_service_that_no_longer_comes_back_is_worse(tmp_path, before):
+    """For ever is longer than any margin, and the figures stay plain JSON."""
+    verdict = compare(runs(tmp_path, "new", 3, outage=(0.0, 1000.0)), before)
+
+    recovery = next(check for check in verdict.checks if check.name == "recovery")
+    assert recovery.verdict is FAILED
+    assert recovery.measured["shift_s"] is None
+    assert json.loads(json.dumps(verdict.measurements)) == verdict.measurements
