@@ -77,7 +77,7 @@ def measure(user: str, protocol: str, rate_per_s: float, seconds: float) -> dict
                 "seed": 7,
                 "timeout_ns": 3 * SECOND // 2,
                 "kept_share": 0.5,
-                "users": min(400, round(1.25 * rate_per_s * 1.5) + 8),
+                "users": round(1.25 * rate_per_s * 1.5) + 8,
                 "max_duration_ns": 600 * SECOND,
                 "out": out,
             }

@@ -41,6 +41,7 @@ log = logging.getLogger("loadtests")
 CONNECT_LIMIT_S = 5.0  # without another user being connected
 # In-flight requests end by their own deadline; one that does not is a fault of ours, found by the count at the end.
 DRAIN_MARGIN_S = 2.0
+_OTHER_DESCRIPTORS = 64
 
 
 class LoadError(Exception):
@@ -276,7 +277,7 @@ def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callab
 def run(config: LoadConfig, lines: Lines) -> int:
     """The exit code of the process: 0, or 1 after an error line."""
     try:
-        _more_descriptors()
+        _more_descriptors(config.users)
         load = Load(config, lines)
         load.connect()
         scheduler = load.keep_time()
@@ -290,7 +291,7 @@ def run(config: LoadConfig, lines: Lines) -> int:
                 "t_ns": time.monotonic_ns(),
                 "users": config.users,
                 "scheduler": scheduler,
-                "gc": "frozen, young objects collected in gaps",
+                "gc": "frozen; collected in gaps between arrivals",
             }
         )
         load.offer()
@@ -302,7 +303,10 @@ def run(config: LoadConfig, lines: Lines) -> int:
     return 0
 
 
-def _more_descriptors() -> None:
+def _more_descriptors(users: int) -> None:
     """Two connections a user must not meet the soft limit, which is 1024 on most systems."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * users + _OTHER_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise LoadError(f"{users} users need {needed} file descriptors, but the hard limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -191,6 +191,7 @@ def test_an_unreachable_target_is_an_error_that_says_why(load, server):
         ({"rate_per_s": 0}, "rate_per_s is 0, but must be more than 0"),
         ({"user": "raw", "protocol": "kserve-v2-grpc"}, "raw speaks HTTP only"),
         ({"golden": "/nowhere.json"}, "/nowhere.json: FileNotFoundError"),
+        ({"users": 50_000_000}, "users need 100000064 file descriptors"),
         ({"worker": 2, "workers": 2}, "worker is 2, but must be from 0 to 1"),
     ],
 )
