@@ -314,5 +314,6 @@ def test_grpc_passes_and_a_leaving_proxy_breaks_nothing(before_a_server):
         process.send_signal(signal.SIGTERM)
 
         assert kept.recv(1000) == b""
-        assert process.wait(15) == 0
-    kept.close()
+        assert process.poll() is None, "it waits for the client's end"
+        kept.close()
+    assert process.wait(15) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import select
 import socket
 import struct
 import time
@@ -16,6 +17,8 @@ from typing import Any
 from clusters.platform.proxy.delay import Line, Switch
 
 HELD_LIMIT_BYTES = 1 << 20  # held back for one connection; beyond it the client is not read any further
+LEAVING_AT_ONCE = 4
+LINGER_S = 4.0
 QUIET_NS = 20_000_000  # answered for so long: nothing is under way
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -59,18 +62,26 @@ class Relay:
         return sum(client.held_bytes for client in self._clients)
 
     async def drain(self, least_s: float, most_s: float) -> None:
-        """Every connection has ended: by itself, or closed by us in a moment when nothing was under way on it.
+        """Every connection has ended: by itself, or by us in a moment when nothing was under way on it.
 
-        New connections are still carried: the Service may take a second to hear that we leave.
+        New connections are still carried: the Service may take a second to hear that we leave. A client that was sent
+        a FIN gets time to answer it, because connection tracking on the way keeps a half-closed connection for a minute
+        and leads whoever comes next from the same port to a pod that is gone.
         """
         begin = time.monotonic()
-        while time.monotonic() - begin < most_s:
-            now_ns = time.monotonic_ns()
-            for client in tuple(self._clients):
-                client.leave_if_quiet(now_ns)
-            if not self._clients and time.monotonic() - begin >= least_s:
+        told_last = begin
+        while (now := time.monotonic()) - begin < most_s:
+            staying = [client for client in self._clients if not client.leaving]
+            told = 0
+            for client in staying:
+                # A few at a time: a burst keeps this loop from reading what came in the meantime.
+                if told < LEAVING_AT_ONCE and client.leave_if_quiet():
+                    told += 1
+            if told or staying:
+                told_last = now
+            if now - begin >= least_s and (not self._clients or now - told_last > LINGER_S):
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
 
 
 class _Side(asyncio.Protocol):
@@ -130,6 +141,7 @@ class _Client(_Side):
         self._timer: asyncio.TimerHandle | None = None
         self._upstream: _Upstream | None = None
         self._ended = False  # both directions, or broken
+        self.leaving = False
         self._sent_end = False
         self._got_end = False
         self._from_client_ns = 0
@@ -143,11 +155,17 @@ class _Client(_Side):
         self._connecting = self._loop.create_task(self._connect())
 
     def data_received(self, data: bytes) -> None:
-        self._take(data)
+        if self.leaving:
+            self.reset()  # it was on its way when we left: no answer can come, and the client shall know
+        else:
+            self._take(data)
 
     def eof_received(self) -> bool:
         self._ended_reading = True
-        self._take(_END)
+        if self.leaving and self.transport is not None:
+            self.transport.close()
+        else:
+            self._take(_END)
         return True  # keep the way back open
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -244,14 +262,25 @@ class _Client(_Side):
 
     # -- at the end of the proxy --
 
-    def leave_if_quiet(self, now_ns: int) -> None:
-        """Closes the connection in both directions when nothing is under way on it, as far as bytes show."""
-        answered = not self._held and self._from_upstream_ns >= self._from_client_ns
-        if answered and now_ns - self._from_upstream_ns > QUIET_NS and not self._ended:
-            self._ended = True
-            for side in (self, self._upstream):
-                if side is not None and side.transport is not None:
-                    side.transport.close()
+    def leave_if_quiet(self) -> bool:
+        """Sends FIN to both ends when nothing is under way on the connection, as far as bytes show."""
+        if self._ended or self._held or self._from_upstream_ns < self._from_client_ns:
+            return False
+        if time.monotonic_ns() - self._from_upstream_ns < QUIET_NS or self._has_unread():
+            return False
+        self._ended = self.leaving = True
+        self.finish()
+        if self._upstream is not None and self._upstream.transport is not None:
+            self._upstream.transport.close()
+        return True
+
+    def _has_unread(self) -> bool:
+        """Whether the client has sent something that this loop did not get to yet."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 class _Upstream(_Side):
