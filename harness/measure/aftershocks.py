@@ -5,8 +5,9 @@ the new connection is black-holed although the service is well. Measured on a re
 more than a second after the endpoint was withdrawn, 491 of them on a source port that had failed before.
 
 They are told apart only where the rest shows that the service is well: a bad request is an aftershock when it opened a
-new connection, got no answer, its port had failed so before, and of the new connections within a second most were good:
-at least 80 % (of at least 5) of those on other ports, and 55 % of all. A second outage is never explained away.
+connection (a new one, or a kept one that had been lost), got no answer, its port had failed so before, and of the new
+connections within a second most were good: at least 80 % (of at least 5) of those on other ports, and 55 % of all. A
+second outage is never explained away.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def find_aftershocks(requests: Requests, good: Mask, bad: Mask) -> Mask:
     """The rows that are aftershocks."""
     none = np.zeros(len(requests), dtype=np.bool_)
     new = requests.connection.is_(outcomes.NEW)
-    silent = bad & new & requests.outcome.is_(*_SILENT) & (requests.first_byte_ns < 0) & (requests.local_port > 0)
+    silent = bad & requests.outcome.is_(*_SILENT) & (requests.first_byte_ns < 0) & (requests.local_port > 0)
+    silent &= new | _opened_again(requests, silent & ~new)
     rows = np.flatnonzero(silent)
     if len(rows) < 2:
         return none
@@ -37,6 +39,21 @@ def find_aftershocks(requests: Requests, good: Mask, bad: Mask) -> Mask:
     candidates = none.copy()
     candidates[order[1:][again]] = True
     return candidates & _well_around(requests, candidates, new, good, bad)
+
+
+def _opened_again(requests: Requests, rows: Mask) -> Mask:
+    """Those of the rows (of kept connections) whose user had its kept connection on another port before."""
+    opened = np.zeros(len(requests), dtype=np.bool_)
+    users = np.unique(requests.user[rows])
+    if not len(users):
+        return opened
+    kept = requests.connection.is_(outcomes.KEPT) & (requests.local_port > 0) & np.isin(requests.user, users)
+    order = np.flatnonzero(kept)
+    order = order[np.argsort(requests.user[order], kind="stable")]
+    same_user = requests.user[order][1:] == requests.user[order][:-1]
+    other_port = requests.local_port[order][1:] != requests.local_port[order][:-1]
+    opened[order[1:][same_user & other_port]] = True
+    return opened & rows
 
 
 def _well_around(requests: Requests, candidates: Mask, new: Mask, good: Mask, bad: Mask) -> Mask:

@@ -90,3 +90,16 @@ def test_a_first_failure_is_no_aftershock():
     requests, bad = make(TIMES, bad=(TIMES >= 40) & (TIMES < 41), ports=np.arange(len(TIMES)) + 10000)
 
     assert not find_aftershocks(requests, ~bad, bad).any()
+
+
+def test_a_kept_connection_that_is_opened_again_may_meet_one():
+    """After an outage every kept connection is opened again, and some of them on a port that failed before."""
+    number = np.arange(len(TIMES))
+    first = (TIMES >= 1) & (TIMES < 3)
+    kept = number % 50 == 0  # one user has one connection, opened again at 31 s and, as that hangs, once more
+    again = kept & (TIMES >= 31) & (TIMES < 31.4)
+    ports = np.where(kept, np.where(TIMES < 31, 20000, np.where(again, PORTS + 1, 20001)), PORTS)
+    requests, bad = make(TIMES, bad=first | again, ports=ports, kind=kept.astype(int))
+
+    assert again.sum() == 1
+    assert (find_aftershocks(requests, ~bad, bad) == again).all()

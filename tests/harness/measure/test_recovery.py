@@ -241,3 +241,30 @@ def test_requests_that_say_nothing_end_no_outage():
     (recovery,) = recover_each(observed(TIMES, bad, known=known), [(S, None)], 25 * S)
 
     assert (recovery.after_ns, recovery.by_ns) == (3 * S - S // 200, 5 * S)
+
+
+@pytest.mark.parametrize("share", [0.1, 1 / 3, 0.5, 0.9])
+def test_the_interval_of_a_partial_outage_contains_the_truth_too(share):
+    """With one gray pod of three the first good request says little: the interval must not end before the outage.
+
+    Requested is a chance of 1 in 1000 of an error; the share itself is estimated from what was bad.
+    """
+    whole = between((1, 4))
+    last_met = TIMES[whole][-1]
+    chosen = np.random.default_rng(20261121)
+    missed = 0
+    for _ in range(500):
+        bad = whole & (chosen.random(len(TIMES)) < share)
+        (recovery,) = recover_each(observed(TIMES, bad), [(S, None)], 25 * S)
+        assert recovery.after_ns <= last_met
+        missed += recovery.by_ns <= last_met
+
+    assert missed <= 3
+
+
+def test_a_whole_outage_is_as_sharp_as_its_arrivals_whatever_was_before():
+    """A partial beginning, as of connections that were still good, does not blur the end."""
+    partial = between((1, 2)) & (np.arange(len(TIMES)) % 3 == 0)
+    (recovery,) = recover_each(observed(TIMES, partial | between((2, 4))), [(S, None)], 25 * S)
+
+    assert recovery.by_ns == 4 * S
