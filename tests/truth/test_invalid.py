@@ -59,7 +59,7 @@ def test_an_api_server_that_is_unreachable(tmp_path):
     ended = run(path, tmp_path / "run", "--cluster", "context:gone", env={"KUBECONFIG": str(kubeconfig)})
 
     assert (ended.exit_code, ended.verdict["verdict"]) == (2, "INVALID"), ended.output
-    assert "reach" in ended.verdict["why"]
+    assert f"No answer from https://127.0.0.1:{port}" in ended.verdict["why"]
 
 
 def test_a_fault_that_does_nothing(tmp_path):
