@@ -32,7 +32,7 @@ truth: setup  ## The whole table experiment x platform, on the sandbox (minutes)
 	$(BIN)/python -m pytest tests/truth -m "slow or not slow"
 
 bench: setup  ## The figures of docs/benchmarks.md
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/main_job.py; $(BIN)/python benchmarks/load.py
 
 golden: setup  ## Renew the golden files, for review
 	BULLETPROOF_GOLDEN=1 $(BIN)/python -m pytest tests/reports -q

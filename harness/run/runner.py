@@ -7,6 +7,7 @@ the way is written into the history as a Stop, and the judge says from the files
 from __future__ import annotations
 
 import json
+import logging
 import random
 import time
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def _not_empty(run_dir: Path) -> BulletproofError:
 
 
 class _Run:
-    """The state of one run. `go` never raises but for what even the undo could not hold."""
+    """The state of one run. `go` does not raise: whatever ends the run is a Stop in the history, undone first."""
 
     def __init__(
         self,
@@ -119,6 +120,10 @@ class _Run:
                 self._stopped("invalid", str(error))
             except BulletproofError as error:
                 self._stopped("error", str(error))
+            except Exception as error:
+                # A defect of ours must not cost the user the report of what happened.
+                logging.getLogger(__name__).exception("the run broke off")
+                self._stopped("error", f"{type(error).__name__}: {error} (the traceback stands in log.txt)")
         self._anchor()
 
     # -- the layers: cluster, journal, load ---------------------------------------------------------------------------
