@@ -2,7 +2,8 @@
 
 An *outage* is a row of bad requests in which no stretch of good ones lasted for the hold time. *Recovery* is the end of
 the first outage after the fault's start: after the last bad arrival, by the first good one (where only a part of the
-requests was bad: by the good one that makes it sure, see `surely_over`). What fails again later is a *relapse*. Requests that the load generator could not judge (`known` is false) end no outage and begin none.
+requests was bad: by the good one that makes it sure, see `surely_over`). What fails again later is a *relapse*.
+Requests that the load generator could not judge (`known` is false) end no outage and begin none.
 """
 
 from __future__ import annotations
