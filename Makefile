@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check truth bench golden docs clean
+.PHONY: help setup demo test check truth real bench golden docs clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ check: setup  ## Format, lint, types, import contracts, fast tests
 
 truth: setup  ## The whole table experiment x platform, on the sandbox (minutes)
 	$(BIN)/python -m pytest tests/truth -m "slow or not slow"
+
+real: setup  ## The same table on a real cluster: make real KUBECONFIG=FILE CONTEXT=NAME
+	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest tests/truth/test_table.py -m slow --cluster context:$(CONTEXT)
 
 bench: setup  ## The figures of docs/benchmarks.md
 	$(BIN)/python benchmarks/main_job.py; $(BIN)/python benchmarks/load.py

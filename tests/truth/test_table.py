@@ -1,7 +1,8 @@
 """Experiment x platform: what each must come out as, and which check must say so.
 
 A healthy platform keeps every promise. Each planted weakness breaks the one promise that it should, in the experiment
-that should notice. These are real runs on the sandbox, with shorter phases than the shipped files have.
+that should notice. These are real runs, with shorter phases than the shipped files have: on the sandbox, or on the cluster that
+`--cluster context:NAME` names (`make real`).
 """
 
 from __future__ import annotations
@@ -36,10 +37,18 @@ PLANTED = [
 ]
 
 
+@pytest.fixture
+def on(request) -> tuple[str, ...]:
+    """The cluster's arguments for `bulletproof run`."""
+    return ("--cluster", request.config.getoption("--cluster") or "sandbox")
+
+
 @pytest.mark.parametrize(("experiment", "phases"), HEALTHY, ids=[row[0] for row in HEALTHY])
-def test_the_healthy_platform_keeps_the_promise(experiment, phases, tmp_path):
+def test_the_healthy_platform_keeps_the_promise(experiment, phases, on, tmp_path):
     """PASSED, with the fault proven and the undo verified."""
-    ended = run(shortened(experiment, tmp_path / "files", phases=phases), tmp_path / "run")
+    ended = run(
+        shortened(experiment, tmp_path / "files", phases=phases), tmp_path / "run", "--platform", "healthy", *on
+    )
 
     assert (ended.exit_code, ended.not_passed()) == (0, {}), ended.output
     assert ended.verdict["verdict"] == "PASSED"
@@ -50,11 +59,11 @@ def test_the_healthy_platform_keeps_the_promise(experiment, phases, tmp_path):
 @pytest.mark.parametrize(
     ("experiment", "platform", "expected", "phases"), PLANTED, ids=[f"{row[0]}-on-{row[1]}" for row in PLANTED]
 )
-def test_a_planted_weakness_is_found(experiment, platform, expected, phases, tmp_path):
+def test_a_planted_weakness_is_found(experiment, platform, expected, phases, on, tmp_path):
     """FAILED by the check that names the weakness, with the instrument sound and nothing left behind."""
     path = shortened(experiment, tmp_path / "files", phases=phases)
 
-    ended = run(path, tmp_path / "run", "--platform", platform)
+    ended = run(path, tmp_path / "run", "--platform", platform, *on)
 
     assert (ended.exit_code, ended.verdict["verdict"]) == (1, "FAILED"), ended.output
     failed = {name for name, verdict in ended.not_passed().items() if verdict == "FAILED"}
