@@ -162,11 +162,13 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
             if timeout is not deadline:
                 raise
             attempt.outcome, attempt.error = requests.TIMEOUT, "deadline"
-            self.client.drop()
+            if kept:
+                self.client.drop()
             _forget(timeout)
         except Exception as error:  # noqa: BLE001  whatever a client raises is an outcome; classify() loses none
             classify(error, attempt)
-            if attempt.outcome not in _CONNECTION_IS_FINE and not attempt.outcome.startswith("http_"):
+            fine = attempt.outcome in _CONNECTION_IS_FINE or attempt.outcome.startswith("http_")
+            if kept and not fine:  # what happens to a new connection says nothing of the kept one
                 self.client.drop()
             _forget(error)
         finally:

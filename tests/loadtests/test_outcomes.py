@@ -129,3 +129,24 @@ def test_a_hang_shows_from_its_first_to_its_last_moment(load, server, client):
     after = [row for row in rows if row["scheduled_ns"] > resumed_ns + 0.6 * SECOND]
     assert {row["outcome"] for row in after} == {"ok"}
     assert start_ns == done["start_ns"]
+
+
+@pytest.mark.parametrize("client", ["tritonclient-http", "raw-http"])
+def test_a_new_connection_that_hangs_leaves_the_kept_one_alone(load, server, client):
+    """A user's kept connection stays open, on its port, and serves on: only what is bad may look bad."""
+    process = load(**CLIENTS[client], timeout_ns=3 * SECOND // 10, rate_per_s=250.0, users=130)
+    process.start()
+    process.wait("live", lambda line: line["ok"] >= 100)
+
+    server.behave("hang@new")
+    process.wait("live", lambda line: line["bad"] >= 200)
+    process.say(stop_ns=time.monotonic_ns())
+    _, rows = process.finish()
+
+    bad = [row for row in rows if row["outcome"] != "ok"]
+    assert {(row["connection"], row["outcome"]) for row in bad} == {("new", "timeout")}
+    ports = {}
+    for row in rows:
+        if row["connection"] == "kept":
+            ports.setdefault(row["user"], set()).add(row["local_port"])
+    assert max(len(of_user) for of_user in ports.values()) == 1
