@@ -68,6 +68,8 @@ def compare(offered: Offered, requests: Requests, course: Course, folder: Path) 
         faults.append(f"{real.hidden} harmed requests on record as good")
     if real.invented:
         faults.append(f"{real.invented} good requests on record as bad")
+    if real.mistaken:
+        faults.append(f"{real.mistaken} bad requests on the kind of connection that was not harmed")
     if judged.aftershocks != real.ignored:
         faults.append(f"{judged.aftershocks} aftershocks judged, {real.ignored} true")
     if len(edges) == len(real.outages):

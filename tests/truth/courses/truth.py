@@ -36,6 +36,7 @@ class Truth:
     whole: bool  # every request in an outage met it
     hidden: int  # requests that the server harmed and the records call good
     invented: int  # requests that the server answered in time and the records call bad
+    mistaken: int  # bad requests on new connections where only kept ones were harmed, and the reverse
     matched: int  # requests that are both in the server's log and in the records
     harmed: int  # of them
     ignored: int  # of them, on a source port that was harmed before
@@ -106,6 +107,7 @@ def truth(offered: Offered, requests: Requests, course: Course) -> Truth:
         whole=all(act.whom == acts.ALL and act.every == 1 and act.kind != acts.DEAF for act in moved),
         hidden=hidden,
         invented=invented,
+        mistaken=_mistaken(moved, requests, rows),
         matched=matched,
         harmed=harmed,
         ignored=sum(offered.log[row][5] == acts.IGNORE for row in seen[seen >= 0].tolist()),
@@ -125,6 +127,16 @@ def _harm(act: Act, offered: Offered, within_ns: int) -> tuple[int, int] | None:
     if act.kind == acts.IDLE_CLOSE or (act.kind == acts.SLOW and act.delay_ns < within_ns):
         return None
     return act.begin_ns, act.end_ns
+
+
+def _mistaken(moved: list[Act], requests: Requests, rows: np.ndarray) -> int:
+    """Bad requests on the kind of connection that no act met."""
+    bad = rows[~requests.good[rows]]
+    if all(act.whom == acts.NEW or act.kind == acts.DEAF for act in moved):
+        return int((~requests.new[bad]).sum())
+    if all(act.whom == acts.KEPT for act in moved):
+        return int(requests.new[bad].sum())
+    return 0
 
 
 def _reading(act: Act, offered: Offered, requests: Requests, rows: np.ndarray) -> int:
