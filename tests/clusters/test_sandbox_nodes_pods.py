@@ -467,7 +467,7 @@ def test_the_first_process_ignores_sigterm_unless_it_has_a_handler(cluster: Clus
 
 
 def test_a_forced_deletion_leaves_no_process_even_of_those_that_hide(cluster: Cluster) -> None:
-    """SIGKILL for the whole container, a daemon in a session of its own included."""
+    """SIGKILL for the whole container at its end, a daemon in a session of its own included."""
     script = "setsid sleep 61 & echo $!; sleep 62 & echo $!; echo $$$$; wait"
     cluster.create("pods", pod("brood", script, image="test/sh:1"))
     cluster.running("brood")
@@ -476,20 +476,51 @@ def test_a_forced_deletion_leaves_no_process_even_of_those_that_hide(cluster: Cl
     cluster.delete("pods", "brood", gracePeriodSeconds=0)
 
     assert cluster.find("pods", "brood") is None
-    wait_for(lambda: not any(kit.alive(int(pid)) for pid in pids), "all dead", 2)
+    wait_for(lambda: not any(kit.alive(int(pid)) for pid in pids), "all dead", 4)
 
 
-def test_a_shorter_grace_counts_for_a_pod_that_ends_already(cluster: Cluster) -> None:
-    """A second deletion with 1 s shortens the 5 s of the first."""
+@pytest.mark.parametrize(("hooked", "term_s"), [(False, 0.0), (True, 1.0)])
+def test_a_forced_deletion_ends_in_order_though_the_object_is_gone(
+    cluster: Cluster, hooked: bool, term_s: float
+) -> None:
+    """preStop for at most 1 s, SIGTERM, SIGKILL 2 s later (seen on 1.36.3); the GPU may be another's at once."""
+    gpus = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
+    place = {"nodeName": "gpu-1"}
+    hook = {"lifecycle": {"preStop": {"sleep": {"seconds": 4}}}} if hooked else {}
+    cluster.create("pods", pod("old", "8000", "term=never", spec_=place, **gpus, **hook))
+    first = cluster.running("old")
+    wait_for(lambda: _try(first, "name"), "the server")
+    log = next(cluster.info.dir.glob(f"pods/{cluster.namespace}_old_*/logs/main/0.log"))
+    followed = log.open()
+
+    begun = time.monotonic()
+    cluster.delete("pods", "old", gracePeriodSeconds=0)
+    assert cluster.find("pods", "old") is None
+    cluster.create("pods", pod("new", "8000", spec_=place, **gpus))
+    second = cluster.running("new")
+    assert _try(first, "name") == "old"
+    assert second["status"]["podIP"] != first["status"]["podIP"]
+    wait_for(lambda: "SIGTERM" in followed.read(), "SIGTERM", 3)
+    assert term_s <= time.monotonic() - begun < term_s + 0.9
+    wait_for(lambda: not _try(first, "name"), "the end", 4)
+
+    assert term_s + 1.9 <= time.monotonic() - begun < term_s + 3.2
+    followed.close()
+
+
+@pytest.mark.parametrize("grace_s", [0, 1])
+def test_a_pod_that_ends_already_keeps_its_grace(cluster: Cluster, grace_s: int) -> None:
+    """A kubelet does not heed a second deletion, not even a forced one (seen on 1.36.3)."""
     cluster.create("pods", pod("slow", "8000", "term=never"))
-    wait_for(lambda: _try(cluster.running("slow"), "name"), "the server")
+    running = cluster.running("slow")
+    wait_for(lambda: _try(running, "name"), "the server")
 
     begun = time.monotonic()
     cluster.delete("pods", "slow")
-    cluster.delete("pods", "slow", gracePeriodSeconds=1)
-    wait_for(lambda: cluster.find("pods", "slow") is None, "gone")
+    cluster.delete("pods", "slow", gracePeriodSeconds=grace_s)
+    wait_for(lambda: not _try(running, "name"), "the end")
 
-    assert time.monotonic() - begun < 3
+    assert 4.8 < time.monotonic() - begun < 7
 
 
 def test_what_a_container_started_ends_with_it(cluster: Cluster) -> None:

@@ -219,8 +219,8 @@ class Container:
         self.process = process
         self.view.image_id, self.view.container_id = image.digest, f"sandbox://{process.id}"
         self.view.state = {"running": {"startedAt": stamp(process.started_at)}}
-        kubelet.event(self.pod.pod, "Normal", "Created", f"Created container: {self.name}")
-        kubelet.event(self.pod.pod, "Normal", "Started", f"Started container {self.name}")
+        kubelet.event(self.pod.pod, "Normal", "Created", "Container created")
+        kubelet.event(self.pod.pod, "Normal", "Started", "Container started")
         hook = (self.spec.get("lifecycle") or {}).get("postStart")
         if hook:
             await self._after_start(hook, process)

@@ -45,5 +45,6 @@ async def pull(container: Container, backoff: Backoff) -> Image:
         await asyncio.sleep(backoff.wait_s)
         await kubelet.up()
     if not view.restarts:
-        kubelet.event(pod.pod, "Normal", "Pulled", f'Container image "{name}" already present on machine')
+        text = f'Container image "{name}" already present on machine and can be accessed by the pod'
+        kubelet.event(pod.pod, "Normal", "Pulled", text)
     return image

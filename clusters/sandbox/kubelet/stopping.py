@@ -8,7 +8,7 @@ from typing import Any
 
 from clusters.sandbox.kubelet.process import ContainerProcess
 
-_LEAST_GRACE_S = 2.0  # what is left for SIGTERM when a preStop hook used the grace up, as in a kubelet
+_LEAST_GRACE_S = 2.0  # between SIGTERM and SIGKILL, also when the grace is shorter or a preStop hook used it up
 _LOOK_S = 0.25  # how soon a shortened grace is noticed
 
 
@@ -24,15 +24,13 @@ async def stop_in_order(
     seconds. `up` returns when the kubelet works: while its node is down nobody is stopped.
     """
     clock = asyncio.get_running_loop().time
-    if seconds_left() > 0:
-        least = 0.0
-        if before is not None:
-            await _run_hook(before(seconds_left()), process, seconds_left)
-            least = clock() + _LEAST_GRACE_S
-        await up()
-        process.terminate()
-        await _until(process.wait(), lambda: max(seconds_left(), least - clock()))
-        await up()
+    if before is not None:
+        await _run_hook(before(seconds_left()), process, seconds_left)
+    await up()
+    process.terminate()
+    least = clock() + _LEAST_GRACE_S
+    await _until(process.wait(), lambda: max(seconds_left(), least - clock()))
+    await up()
     process.kill()
     await process.wait()
 

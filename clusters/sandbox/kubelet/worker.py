@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 COMPONENT = "kubelet"
 _CONFIG_RETRY_S = 2.0
+_LEAST_GRACE_S = 1.0  # a kubelet gives no less, also to a pod that is no longer in the API
 
 
 class PodWorker:
@@ -74,9 +75,14 @@ class PodWorker:
             self.publish()
 
     def deleted(self) -> None:
-        """The API no longer knows the pod: whatever runs is killed at once."""
+        """The API no longer knows the pod: it ends within the least grace, and its devices may be another's at once.
+
+        Seen on 1.36.3: a pod that came right after a forced deletion got both GPUs of the node and ran 1.5 s before
+        the processes of the deleted one had ended.
+        """
         self._deleted = True
-        self._end(0.0)
+        self.kubelet.devices.release(self.uid)
+        self._end(_LEAST_GRACE_S)
         if (
             self._ending is not None and self._ending.done()
         ):  # the kubelet had ended it before: only its traces are left
@@ -222,16 +228,16 @@ class PodWorker:
         return self._kill_at - asyncio.get_running_loop().time()
 
     def _end(self, grace_s: float) -> None:
-        """Begins the pod's end, or shortens the grace of one that ends already."""
-        kill_at = asyncio.get_running_loop().time() + grace_s
-        if self._kill_at is None or kill_at < self._kill_at or not self.terminating:
-            self._kill_at = kill_at
-        if self._deleted:
-            for container in self.containers:
-                container.kill()
+        """Begins the pod's end. One that has begun keeps its grace.
+
+        Seen on 1.36.3: neither a second deletion with a shorter grace nor a forced one of a terminating pod was heeded
+        by the kubelet; its processes had the 30 s that they were given first.
+        """
+        if self._ending is not None:
+            return
+        self._kill_at = asyncio.get_running_loop().time() + max(grace_s, _LEAST_GRACE_S)
         self.terminating = True
-        if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._terminate())
+        self._ending = asyncio.get_running_loop().create_task(self._terminate())
 
     async def _terminate(self) -> None:
         for container in self.containers:
@@ -265,8 +271,8 @@ class PodWorker:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it runs and nothing will."""
-        return self._over
+        """Whether it counts no more: nothing of it runs and nothing will, or the API no longer knows it."""
+        return self._over or self._deleted
 
     def show_devices(self) -> None:
         """Brings the health of its GPUs into the status (allocatedResourcesStatus)."""
