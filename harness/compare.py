@@ -6,6 +6,7 @@ margin, at 95 %), INVALID (too few runs or requests to say either). The verdict 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,13 +65,15 @@ class Side:
 def compare(runs: Sequence[Path], baselines: Sequence[Path], margins: Margins | None = None) -> Verdict:
     """The verdict on `runs` against `baselines`, which are folders of runs.
 
-    Raises UsageError when they are not runs of one experiment under one load, InvalidRun when one cannot be read.
+    Raises UsageError when they are not runs of one experiment under one load, or when one run is there twice;
+    InvalidRun when one cannot be read.
     """
     if not runs or not baselines:
         raise UsageError("a comparison takes at least one run and one baseline")
     margins = margins or Margins()
     histories = [History.read(path) for path in (*runs, *baselines)]
-    _same_experiment(histories)
+    same_experiment(histories)
+    distinct(histories)
     sides = [_side(history) for history in histories]
     new, old = sides[: len(runs)], sides[len(runs) :]
     checks = (
@@ -122,7 +125,8 @@ def compare(runs: Sequence[Path], baselines: Sequence[Path], margins: Margins | 
     )
 
 
-def _same_experiment(histories: Sequence[History]) -> None:
+def same_experiment(histories: Sequence[History]) -> None:
+    """Raises UsageError when they are not of one experiment, load and kind of cluster."""
     first = histories[0]
     for other in histories[1:]:
         for what, one, two in (
@@ -139,6 +143,23 @@ def _same_experiment(histories: Sequence[History]) -> None:
                 )
 
 
+def distinct(histories: Sequence[History]) -> None:
+    """Raises UsageError when a run is there twice, be it as a copy of its folder: it is one trial, not two."""
+    seen: dict[bytes, Path] = {}
+    for history in histories:
+        # No two runs have their requests at the same nanoseconds; what was never run has none, and no twin either.
+        taken = history.requests.scheduled_ns.tobytes() + history.requests.end_ns.tobytes()
+        if not taken:
+            continue
+        digest = hashlib.sha256(taken).digest()
+        if digest in seen:
+            raise UsageError(
+                f"{history.run_dir} holds the same run as {seen[digest]}",
+                hint="name each run once, and on one side",
+            )
+        seen[digest] = history.run_dir
+
+
 def _provider(history: History) -> Any:
     cluster = history.run.get("cluster")
     return cluster.get("provider") if isinstance(cluster, dict) else None
@@ -146,7 +167,7 @@ def _provider(history: History) -> Any:
 
 def _load(history: History) -> dict[str, Any]:
     load = history.experiment.bulletproof.load
-    return load.model_dump(include={"rate_per_s", "arrivals", "timeout_ns", "kept_share", "user"})
+    return load.model_dump(include={"rate_per_s", "arrivals", "shape", "timeout_ns", "kept_share", "user"})
 
 
 def _side(history: History) -> Side:

@@ -365,8 +365,12 @@ def _allowed(cluster: tuple[str, str], allowed: Sequence[str]) -> bool:
 
 
 def _age(run: Run, now_ns: int) -> str:
+    return age_text(now_ns - run.started_wall_ns)
+
+
+def age_text(age_ns: int) -> str:
     """In the unit that people use for the age of a report."""
-    seconds = max(0, now_ns - run.started_wall_ns) / 1e9
+    seconds = max(0, age_ns) / 1e9
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

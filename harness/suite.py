@@ -100,6 +100,23 @@ def collect(names: Sequence[str], *, platform: str | None = None) -> list[Item]:
     return items
 
 
+def repeated(items: Sequence[Item], number: int) -> list[Item]:
+    """Each item `number` times in a row, each time with a seed of its own: other targets, another schedule."""
+    from harness.repeat import seeds
+
+    return [
+        Item(experiment=_with_seed(item.experiment, seed), platform=item.platform)
+        for item in items
+        for seed in seeds(item.experiment.bulletproof.load.seed, number)
+    ]
+
+
+def _with_seed(experiment: Experiment, seed: int) -> Experiment:
+    block = experiment.bulletproof
+    load_ = block.load.model_copy(update={"seed": seed})
+    return experiment.model_copy(update={"bulletproof": block.model_copy(update={"load": load_})})
+
+
 def run_items(
     items: Sequence[Item],
     *,

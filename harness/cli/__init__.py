@@ -13,6 +13,7 @@ import click
 
 from harness import __version__
 from harness.cli.cluster import cluster
+from harness.cli.compare import compare
 from harness.cli.gate import gate
 from harness.cli.look import judge, list_, plan, report, validate
 from harness.cli.naming import Nearest
@@ -47,7 +48,7 @@ def cli() -> None:
     """
 
 
-for command in (run, plan, validate, judge, report, recover, gate, cluster, list_):
+for command in (run, plan, validate, judge, report, recover, compare, gate, cluster, list_):
     cli.add_command(command)
 
 

@@ -176,6 +176,31 @@ def list_experiments(as_json: bool) -> int:
     return EXIT_PASSED
 
 
+@list_.command("runs")
+@click.argument("folder", default="runs", type=click.Path(path_type=Path, file_okay=False), metavar="[DIR]")
+@_JSON
+def list_runs(folder: Path, as_json: bool) -> int:
+    """The recorded runs in DIR (default: runs), the newest first, each with the verdict that was written.
+
+    \b
+    Example:
+      bulletproof list runs
+    """
+    from harness.cli.folders import recorded_runs
+
+    rows = recorded_runs(folder)
+    if as_json:
+        output.print_json(rows)
+        return EXIT_PASSED
+    if not rows:
+        click.echo(f"There are no runs in {folder}.", err=True)
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        where = "" if Path(row["run_dir"]).name == row["name"] else f"  {output.short(Path(row['run_dir']))}"
+        click.echo(f"{row['verdict']:<8} {row['name']:<{width}}  {row['age']}{where}")
+    return EXIT_PASSED
+
+
 @list_.command("faults")
 @_JSON
 def list_faults(as_json: bool) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +23,26 @@ def print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
+def to_dict(verdict: Verdict) -> dict[str, Any]:
+    """The verdict as in verdict.json."""
+    from reports import verdict_json
+
+    return verdict_json.to_dict(verdict)
+
+
 def verdict_json(verdict: Verdict, run_dir: Path) -> dict[str, Any]:
     """The verdict as in verdict.json, and the run's folder."""
-    from reports.verdict_json import to_dict
-
     return {"run_dir": str(run_dir), **to_dict(verdict)}
 
 
-def print_verdict(verdict: Verdict, run_dir: Path) -> None:
-    """The verdict, the table of its checks, and where the report is."""
+def print_verdict(verdict: Verdict, run_dir: Path | None = None) -> None:
+    """The verdict, the table of its checks, and where the report is when it is that of one run."""
     from rich.console import Console
 
     from reports.text import plain, render
 
-    report = run_dir / "report.html"
-    shown = short(report) if report.is_file() else None
+    report = None if run_dir is None else run_dir / "report.html"
+    shown = short(report) if report is not None and report.is_file() else None
     if sys.stdout.isatty():
         Console(highlight=False).print(render(verdict, shown))
     else:
@@ -51,6 +58,34 @@ def write_reports(run_dir: Path, verdict: Verdict) -> None:
 
     write_all(run_dir, verdict, History.read(run_dir))
     write_manifest(run_dir)
+
+
+def write_overview(folder: Path, verdicts: Sequence[Verdict]) -> Path:
+    """The page over several runs, whose folders lie in `folder`, with JUnit and summary beside it. Returns its path."""
+    from reports import write_suite
+
+    return write_suite(folder, verdicts)["index.html"]
+
+
+def markdown(verdict: Verdict) -> str:
+    """The verdict for a step summary."""
+    from reports.markdown import render
+
+    return render(verdict)
+
+
+def tell_github(verdicts: Sequence[Verdict], summaries: Sequence[str]) -> None:
+    """In GitHub Actions: an annotation for what did not hold, and the step summary. Elsewhere nothing."""
+    from reports import github
+
+    if os.environ.get("GITHUB_ACTIONS"):
+        for verdict in verdicts:
+            for line in github.error_lines(verdict):
+                # GitHub reads both streams, and stdout may be JSON.
+                click.echo(line, err=True)
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    for summary in summaries if file else ():
+        github.append_step_summary(Path(str(file)), summary)
 
 
 def progress_for(as_json: bool) -> Progress:
@@ -73,7 +108,8 @@ def short(path: Path) -> Path:
 def rewrite_reports(run_dir: Path, verdict: Verdict) -> dict[str, Path]:
     """Every report of a run again, and the manifest with them.
 
-    Not the manifest when what was recorded no longer matches it: new hashes would vouch for an altered history.
+    Not the manifest when what was recorded no longer matches it: new hashes would vouch for an altered history. That is
+    said on stderr, and no manifest is among the paths.
     """
     from harness.history.manifest import check_manifest, write_manifest
     from harness.history.reader import History
@@ -84,5 +120,5 @@ def rewrite_reports(run_dir: Path, verdict: Verdict) -> dict[str, Path]:
     if altered:
         click.echo(f"The manifest is left as it was: {'; '.join(altered)}.", err=True)
     else:
-        write_manifest(run_dir)
+        written["manifest.json"] = write_manifest(run_dir)
     return written
