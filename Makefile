@@ -19,17 +19,17 @@ demo: setup  ## The main job: experiments/gpu-pod-kill.yaml on the embedded sand
 	$(BIN)/bulletproof run experiments/gpu-pod-kill.yaml
 
 test: setup  ## All fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
 
 check: setup  ## Format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
 
 truth: setup  ## The whole table experiment x platform, on the sandbox (minutes)
-	$(BIN)/python -m pytest tests/truth -m "slow or not slow"
+	$(BIN)/python -m pytest tests/truth -m slow
 
 real: setup  ## The same table on a real cluster: make real KUBECONFIG=FILE CONTEXT=NAME
 	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest tests/truth/test_table.py -m slow --cluster context:$(CONTEXT)
