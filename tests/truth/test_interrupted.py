@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_after_kill_9_recover_undoes_judges_and_reports(struck, tmp_path, state)
     process.wait()
 
     # The load ends by itself, with its parent.
-    until(lambda: not os.path.exists(f"/proc/{load_pid}"), 10, "the load process has ended")
+    until(lambda: not Path(f"/proc/{load_pid}").exists(), 10, "the load process has ended")
     assert "unschedulable" in cluster_nodes(kubeconfig), "the fault was undone before anyone recovered it"
     done = subprocess.run(command("recover"), capture_output=True, text=True, env=state, timeout=120, check=False)
     result = ended(done.returncode, run_dir, done.stdout + done.stderr)
@@ -97,12 +98,10 @@ def sandbox_processes(state: dict[str, str]) -> list[int]:
     """Processes that carry this test's state folder in their environment."""
     found = []
     mark = f"XDG_STATE_HOME={state['XDG_STATE_HOME']}".encode()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/environ", "rb") as file:
-                    if mark in file.read():
-                        found.append(int(entry))
-            except OSError:
-                continue
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes():
+                found.append(int(environ.parent.name))
+        except OSError:  # it has ended meanwhile
+            continue
     return found

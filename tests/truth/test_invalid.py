@@ -1,4 +1,4 @@
-"""What the instrument cannot say it does not say: each of these ends INVALID with exit 2, and nothing is left behind."""
+"""What the instrument cannot say it does not say: each of these ends INVALID with exit 2, and leaves nothing."""
 
 from __future__ import annotations
 

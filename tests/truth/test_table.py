@@ -1,8 +1,8 @@
 """Experiment x platform: what each must come out as, and which check must say so.
 
 A healthy platform keeps every promise. Each planted weakness breaks the one promise that it should, in the experiment
-that should notice. These are real runs, with shorter phases than the shipped files have: on the sandbox, or on the cluster that
-`--cluster context:NAME` names (`make real`).
+that should notice. These are real runs, with shorter phases than the shipped files have: on the sandbox, or on the
+cluster that `--cluster context:NAME` names (`make real`).
 """
 
 from __future__ import annotations
