@@ -136,6 +136,7 @@ def _environment(history: History) -> dict[str, Any]:
     offered = {
         "rate_per_s": load.rate_per_s,
         "arrivals": load.arrivals,
+        **({"shape": load.shape} if load.shape is not None else {}),
         "timeout": format_duration(load.timeout_ns),
         "kept_share": load.kept_share,
     }

@@ -78,8 +78,9 @@ class Plan:
         return "\n".join([*lines, "", "Nothing was touched."])
 
     def _load(self) -> str:
+        shape = f"{self.load['shape']}, " if self.load["shape"] is not None else ""
         return (
-            f"{self.load['rate_per_s']:g}/s, {self.load['arrivals']}, about {self.load['requests']:,} requests "
+            f"{self.load['rate_per_s']:g}/s, {shape}{self.load['arrivals']}, about {self.load['requests']:,} requests "
             f"to Service {self.service} in namespace {self.namespace}"
         )
 
@@ -99,7 +100,7 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
     if refusals and refuse:
         raise GuardError(refusals)
     phases = block.phases
-    seconds = (phases.baseline_ns + phases.recover_ns + phases.settle_ns) / units.NS_PER_S
+    duration_ns = phases.baseline_ns + phases.recover_ns + phases.settle_ns
     return Plan(
         experiment=Path(experiment.file).stem,
         title=experiment.title,
@@ -110,7 +111,8 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
         load={
             "rate_per_s": block.load.rate_per_s,
             "arrivals": block.load.arrivals,
-            "requests": round(block.load.rate_per_s * seconds),
+            "shape": block.load.shape,
+            "requests": round(float(block.load.curve(duration_ns).expected(duration_ns))),
             "protocol": block.workload.protocol,
             "seed": block.load.seed,
         },

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ class LoadConfig:
     golden: str  # path of the golden answers
     rate_per_s: float
     arrivals: str = "poisson"  # poisson | constant
+    curve: Sequence[tuple[int, float]] | None = None  # (ns since zero, rate per second); then rate_per_s is not used
     seed: int
     timeout_ns: int  # of a request, from when it was sent
     kept_share: float = 0.5  # of the arrivals; the others open a connection each
@@ -78,6 +81,11 @@ class LoadConfig:
                 f"tritonclient with {GRPC}: raw speaks HTTP only",
             ),
             ("arrivals", config.arrivals in ("poisson", "constant"), "poisson or constant"),
+            (
+                "curve",
+                config.curve is None or _is_curve(config.curve),
+                "points of [ns, rate above 0], in order, from 0",
+            ),
             ("rate_per_s", config.rate_per_s > 0, "more than 0"),
             ("timeout_ns", config.timeout_ns > 0, "more than 0"),
             ("kept_share", 0 <= config.kept_share <= 1, "from 0 to 1"),
@@ -89,3 +97,11 @@ class LoadConfig:
             if not holds:
                 raise ConfigError(f"{name} is {getattr(config, name)!r}, but must be {rule}")
         return config
+
+
+def _is_curve(points: Any) -> bool:
+    try:
+        times, rates = zip(*points, strict=True)
+        return times[0] == 0 and all(a <= b for a, b in pairwise(times)) and min(rates) > 0
+    except (TypeError, ValueError):
+        return False

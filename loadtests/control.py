@@ -191,6 +191,7 @@ class Load:
         schedule = arrivals(
             kind=self.config.arrivals,
             rate_per_s=self.config.rate_per_s,
+            curve=self.config.curve,
             seed=self.config.seed,
             kept_share=self.config.kept_share,
             cases=len(self.cases),

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from harness.experiment.shape import curve
 from harness.history.reader import History
 from harness.history.records import (
     Action,
@@ -37,6 +38,7 @@ from harness.history.records import (
 )
 from harness.history.requests import schema
 from harness.history.writer import Recorder
+from loadtests.arrivals import Clock
 
 ZERO_NS = 5_000_000_000_000  # the schedule's zero: 5000 s after boot
 WALL_NS = 1_795_000_000_000_000_000
@@ -54,6 +56,8 @@ class Course:
     # what was offered
     rate: float = 200.0  # arrivals per second
     arrivals: str = "poisson"
+    shape: str | None = None  # that the experiment declares
+    shape_offered: str | None = None  # that the load had in truth
     seed: int = 7
     timeout_s: float = 1.5
     baseline_s: float = 15.0
@@ -169,10 +173,14 @@ def schedule(course: Course) -> np.ndarray:
     """Scheduled times, absolute ns, strictly increasing."""
     rng = np.random.default_rng(course.seed)
     span_s = (course.end_ns - ZERO_NS) / S
+    most = 1.5 if course.shape_offered is None else 5.0  # of the declared rate, on average
     if course.arrivals == "constant":
-        times = np.arange(1, int(span_s * course.rate) + 1) / course.rate
+        times = np.arange(1, int(span_s * course.rate * most) + 1) / course.rate
     else:
-        times = np.cumsum(rng.exponential(1 / course.rate, int(span_s * course.rate * 1.5) + 100))
+        times = np.cumsum(rng.exponential(1 / course.rate, int(span_s * course.rate * most) + 100))
+    if course.shape_offered is not None:
+        points = curve(course.rate, course.shape_offered, course.end_ns - ZERO_NS).points
+        times = Clock(points).offsets_ns(times * course.rate) / S
     times_ns = ZERO_NS + np.unique((times * S).astype(np.int64))
     return times_ns[times_ns < course.end_ns]
 
@@ -477,6 +485,7 @@ def experiment_document(course: Course) -> dict[str, Any]:
                 "load": {
                     "rate": f"{course.rate:g}/s",
                     "arrivals": course.arrivals,
+                    **({"shape": course.shape} if course.shape is not None else {}),
                     "timeout": f"{round(course.timeout_s * 1000)}ms",
                     "seed": course.seed,
                     "kept": course.kept,

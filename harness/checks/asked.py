@@ -123,13 +123,14 @@ def _history_complete(case: Case) -> Answer:
 
 
 def _load_delivered(case: Case) -> Answer:
-    load = case.spec.load
+    load, span = case.spec.load, _load_span(case)
     return load_delivered.load_delivered(
         case.requests,
         case.baseline,
         case.overall.unknown,
-        _load_span(case),
-        rate_per_s=load.rate_per_s,
+        span,
+        curve=load.curve(span[1] - span[0] if span is not None else 0),
+        shape=load.shape,
         arrivals=load.arrivals,
         limit_ns=load.lag_limit_ns,
         share=load.lag_share,
@@ -187,7 +188,7 @@ def _steady_state(slo: Slo) -> Callable[[Case], Answer]:
         # What the load generator failed counts as bad: the bound is a claim in the platform's favour.
         bad = ~case.by_slo[slo.name].good[rows]
         found = bound(case.requests.scheduled_ns[rows], bad, *case.baseline_span)
-        return steady_state.steady_state(found, slo.target, case.spec.load.rate_per_s)
+        return steady_state.steady_state(found, slo.target, case.mean_rate_per_s)
 
     return answer
 

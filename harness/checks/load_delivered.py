@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.checks.answer import Answer, count, invalid, passed
+from harness.experiment.shape import Curve
 from harness.history.columns import Mask, Requests
 from harness.units import NS_PER_S, format_duration, format_share
 
@@ -29,20 +30,21 @@ def load_delivered(
     unknown: Mask,
     span: tuple[int, int] | None,
     *,
-    rate_per_s: float,
+    curve: Curve,
+    shape: str | None = None,
     arrivals: str,
     limit_ns: int,
     share: float,
 ) -> Answer:
     """`share` of the baseline's requests were sent within `limit_ns` of their schedule, and the rest nearly so.
 
-    `span` is the [from, to) of the load.
+    `span` is the [from, to) of the load; `curve` its rate from there on, `shape` the same in words.
     """
     if span is None or not len(requests):
         return invalid("no load was offered")
     if not baseline.any():
         return invalid("no request was offered in the baseline")
-    if (hole := _hole(requests, span, rate_per_s, arrivals)) is not None:
+    if (hole := _hole(requests, span, curve, shape, arrivals)) is not None:
         return hole
     late = (requests.sent_ns < 0) | (requests.sent_ns - requests.scheduled_ns > limit_ns)
     on_time = 1 - float(late[baseline].mean())
@@ -85,25 +87,36 @@ def load_delivered(
     return passed(seen, **figures)
 
 
-def _hole(requests: Requests, span: tuple[int, int], rate_per_s: float, arrivals: str) -> Answer | None:
-    """Too few or too many arrivals for the rate, or a time without any that the arrival process does not have."""
+def _hole(requests: Requests, span: tuple[int, int], curve: Curve, shape: str | None, arrivals: str) -> Answer | None:
+    """Too few or too many arrivals for the rate, or a time without any that the arrival process does not have.
+
+    Time is counted in expected arrivals: there every schedule has gaps of 1 in the mean, however its rate changes.
+    """
     begin, end = span
     seconds = (end - begin) / NS_PER_S
-    expected = rate_per_s * seconds
+    expected = float(curve.expected(end - begin))
+    rate = f"{curve.points[0][1]:g}/s" if shape is None else f"{curve.points[0][1]:g}/s with {shape}"
     offered = len(requests)
     spread = 2 + 0.001 * expected if arrivals == "constant" else 2 + SIGMAS * expected**0.5
     hint = "see load.log; the schedule itself has a hole, or records of it were lost"
-    seen = f"{count(offered, 'arrival')} in {seconds:.1f} s at {rate_per_s:g}/s"
+    seen = f"{count(offered, 'arrival')} in {seconds:.1f} s at {rate}"
     if abs(offered - expected) > spread:
-        why = f"{count(offered, 'request')} were scheduled in {seconds:.1f} s, {rate_per_s:g}/s are {expected:,.0f}"
+        why = f"{count(offered, 'request')} were scheduled in {seconds:.1f} s, {rate} are {expected:,.0f}"
         return invalid(why, seen=seen, hint=hint)
     widest = 2.5 if arrivals == "constant" else float(np.log(max(expected, 1.0) / GAP_CHANCE))
-    limit_ns = int(widest / rate_per_s * NS_PER_S) + 1
     edges = np.concatenate(([begin], requests.scheduled_ns, [end]))
-    gaps = np.diff(edges)
+    moments = curve.expected(edges - begin)
+    gaps = np.diff(moments)
     worst = int(gaps.argmax())
-    if gaps[worst] > limit_ns:
-        why = f"no request was scheduled for {format_duration(int(gaps[worst]))}, at {rate_per_s:g}/s"
+    if gaps[worst] > widest + curve.peak_per_s / NS_PER_S:  # moments are whole nanoseconds
+        why = f"no request was scheduled for {format_duration(int(edges[worst + 1] - edges[worst]))}, at {rate}"
+        return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
+    # The counts of any stretch from the begin, not of the whole alone: another shape may have the same mean.
+    moments[:-1] -= np.arange(offered + 1)
+    worst = int(np.abs(moments[:-1]).argmax())
+    if abs(moments[worst]) > spread:
+        lasted = format_duration(int(edges[worst]) - begin)
+        why = f"{worst:,} requests were scheduled in the first {lasted}, {rate} are {moments[worst] + worst:,.0f}"
         return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
     return None
 

@@ -101,7 +101,7 @@ def warnings(experiment: Experiment) -> list[str]:
     """What may be meant and will probably disappoint: told by `validate` and `plan`, refused by nobody."""
     block = experiment.bulletproof
     told_of: list[str] = []
-    offered = block.load.rate_per_s * block.phases.baseline_ns / 1e9
+    offered = float(block.load.curve(block.phases.baseline_ns).expected(block.phases.baseline_ns))
     for slo in experiment.slos:
         needed = math.ceil(math.log(0.05) / math.log(slo.target))
         if offered < needed:
@@ -171,6 +171,10 @@ def _contradictions(extension: Extension, document: Document, at: positions.Path
             yield error(("phases", name), "must be longer than 0.", "Write 15s.")
     if extension.load.rate_per_s <= 0:
         yield error(("load", "rate"), "must be more than 0.", "Write 200/s.")
+    if extension.load.shape is not None and expect.lost_ns is not None:
+        yield error(
+            ("expect", "lost"), "is seconds at one arrival rate, and load.shape changes it.", "Use lost_requests."
+        )
     if extension.workload.stable_version is None and (
         expect.stable_within_ns is not None or expect.exposed is not None
     ):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from harness import units
+from harness.experiment.shape import SHAPE_PATTERN, Curve, check_shape, curve
 
 DurationNs = Annotated[
     int,
@@ -26,6 +27,12 @@ Share = Annotated[
     float,
     BeforeValidator(units.parse_share),
     WithJsonSchema({"type": "string", "pattern": units.SHARE_PATTERN, "examples": ["99.9%"]}),
+]
+
+Shape = Annotated[
+    str,
+    AfterValidator(check_shape),
+    WithJsonSchema({"type": "string", "pattern": SHAPE_PATTERN, "examples": ["spike to 400/s at 20s for 5s"]}),
 ]
 
 
@@ -58,8 +65,14 @@ class Workload(_Model):
 class Load(_Model):
     """What is offered: an open loop, sent on schedule whether or not earlier answers came."""
 
-    rate_per_s: RatePerS = Field(alias="rate", description="Mean arrival rate.")
+    rate_per_s: RatePerS = Field(alias="rate", description="Mean arrival rate; with a shape, the rate it starts from.")
     arrivals: Literal["poisson", "constant"] = Field("poisson", description="Arrival process.")
+    shape: Shape | None = Field(
+        None,
+        description="How the rate changes, in time from the begin of the baseline: ramp to RATE at TIME over DURATION; "
+        "spike to RATE at TIME for DURATION; steps to RATE RATE ... every DURATION; sine by SHARE every DURATION. "
+        "Default: it does not.",
+    )
     timeout_ns: DurationNs = Field(
         1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent."
     )
@@ -68,7 +81,9 @@ class Load(_Model):
         0.5, alias="kept", description="Share of requests on kept connections; the others open a new one each."
     )
     users: int | None = Field(
-        None, ge=1, description="Locust users, which bound the requests in flight. Default: 1.25 x rate x timeout + 8."
+        None,
+        ge=1,
+        description="Locust users, which bound the requests in flight. Default: 1.25 x highest rate x timeout + 8.",
     )
     lag_limit_ns: DurationNs = Field(
         5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late."
@@ -79,6 +94,10 @@ class Load(_Model):
     user: Literal["tritonclient", "raw"] = Field(
         "tritonclient", description="Client: tritonclient, or the fast raw HTTP user."
     )
+
+    def curve(self, until_ns: int) -> Curve:
+        """The arrival rate from the schedule's zero until `until_ns` after it."""
+        return curve(self.rate_per_s, self.shape, until_ns)
 
 
 class Phases(_Model):

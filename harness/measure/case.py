@@ -17,6 +17,7 @@ from harness.measure.goodness import Goodness, goodness, together
 from harness.measure.pods import Pods, read_pods
 from harness.measure.recovery import Observed, Recovery, recover_each
 from harness.measure.timeline import Strike, Timeline, read_timeline
+from harness.units import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,14 @@ class Case:
         rollback, stop = self.timeline.start_of(Phase.ROLLBACK), self.timeline.stop_ns
         known = [moment for moment in (rollback, stop) if moment is not None]
         return min(known, default=None)
+
+    @cached_property
+    def mean_rate_per_s(self) -> float:
+        """What the schedule expects over the load's time; the declared rate where it does not change."""
+        load, start, stop = self.spec.load, self.timeline.start_ns, self.timeline.stop_ns
+        if load.shape is None or start is None or stop is None or stop <= start:
+            return load.rate_per_s
+        return float(load.curve(stop - start).expected(stop - start)) / ((stop - start) / NS_PER_S)
 
     @cached_property
     def baseline_span(self) -> tuple[int, int] | None:

@@ -92,7 +92,7 @@ def _requests(case: Case) -> dict[str, Any]:
 
 def _slo(case: Case, slo: Slo) -> dict[str, Any]:
     """The census of the run, its cost in error budget, and the bound of the steady state."""
-    tally, rate = case.tally(slo=slo), case.spec.load.rate_per_s
+    tally, rate = case.tally(slo=slo), case.mean_rate_per_s
     bad = case.by_slo[slo.name].bad
     lost_s = tally.bad / rate
     budget_s = slo.window_days * 86_400 * (1 - slo.target)
@@ -161,7 +161,7 @@ def worst_recovery(recoveries: tuple[Recovery, ...]) -> Recovery | None:
 
 def _lost_s(case: Case) -> float | None:
     rows = case.from_fault
-    return None if rows is None else case.tally(rows).bad / case.spec.load.rate_per_s
+    return None if rows is None else case.tally(rows).bad / case.mean_rate_per_s
 
 
 def _proxy_cost_ns(case: Case) -> int | None:

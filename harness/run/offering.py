@@ -30,7 +30,9 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
     wanted = "grpc" if workload.protocol == "kserve-v2-grpc" else "http"
     port = workload.grpc_port if wanted == "grpc" else workload.http_port
     host, ports[wanted] = provider.load_endpoint(access, workload.namespace, workload.service, port)
+    limit_ns = int((ROLLBACKS_LIMIT_S + 60) * 1e9)
     declared_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
+    curve = load.curve(declared_ns + limit_ns)
     return {
         "host": host,
         "http_port": ports["http"],
@@ -41,13 +43,14 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
         "golden": str(run_dir / "golden" / Path(workload.golden).name),  # where copy_into puts it
         "rate_per_s": load.rate_per_s,
         "arrivals": load.arrivals,
+        "curve": curve.points if load.shape is not None else None,
         "seed": load.seed,
         "timeout_ns": load.timeout_ns,
         "kept_share": load.kept_share,
         # Each request in flight holds a user until its deadline: fewer than rate x timeout, and a hang would silence
         # the schedule instead of showing in it.
-        "users": load.users or math.ceil(1.25 * load.rate_per_s * load.timeout_ns / 1e9) + 8,
-        "max_duration_ns": declared_ns + int((ROLLBACKS_LIMIT_S + 60) * 1e9),
+        "users": load.users or math.ceil(1.25 * curve.peak_per_s * load.timeout_ns / 1e9) + 8,
+        "max_duration_ns": declared_ns + limit_ns,
         "out": str(run_dir),
         "worker": 0,
         "workers": 1,

@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtests.arrivals import arrivals
+from loadtests.config import ConfigError, LoadConfig
+
+SPIKE = [(0, 100.0), (20 * 10**9, 100.0), (20 * 10**9, 1000.0), (25 * 10**9, 1000.0), (25 * 10**9, 100.0)]
 
 
 def take(count, **changes):
@@ -67,10 +70,75 @@ def test_the_share_of_kept_connections_is_drawn_apart_from_the_times():
 
 
 @settings(max_examples=25, deadline=None)
-@given(workers=st.integers(1, 12), seed=st.integers(0, 2**63), kind=st.sampled_from(["poisson", "constant"]))
-def test_workers_divide_the_schedule_without_loss_or_overlap(workers, seed, kind):
+@given(
+    workers=st.integers(1, 12),
+    seed=st.integers(0, 2**63),
+    kind=st.sampled_from(["poisson", "constant"]),
+    curve=st.sampled_from([None, SPIKE]),
+)
+def test_workers_divide_the_schedule_without_loss_or_overlap(workers, seed, kind, curve):
     """The union of all workers' arrivals is the whole, also across the edges of blocks."""
     count = 9000 // workers
-    parts = [take(count, workers=workers, worker=worker, seed=seed, kind=kind) for worker in range(workers)]
+    parts = [
+        take(count, workers=workers, worker=worker, seed=seed, kind=kind, curve=curve) for worker in range(workers)
+    ]
 
-    assert sorted(itertools.chain(*parts)) == take(count * workers, seed=seed, kind=kind)
+    assert sorted(itertools.chain(*parts)) == take(count * workers, seed=seed, kind=kind, curve=curve)
+
+
+def test_a_level_curve_changes_nothing():
+    """The same moments, to the nanosecond of rounding."""
+    for kind in ("poisson", "constant"):
+        plain, curved = take(10_000, kind=kind), take(10_000, kind=kind, curve=[(0, 200.0)])
+
+        assert max(abs(a.offset_ns - b.offset_ns) for a, b in zip(plain, curved, strict=True)) <= 1
+        assert [a[2:] for a in plain] == [a[2:] for a in curved]
+
+
+def test_constant_arrivals_follow_a_jump_of_the_rate():
+    """100/s until 20 s, 1000/s for 5 s, 100/s again."""
+    offsets = np.array([arrival.offset_ns for arrival in take(8000, kind="constant", curve=SPIKE)])
+
+    assert np.bincount(offsets // 10**9)[:30].tolist() == [100] * 20 + [1000] * 5 + [100] * 5
+
+
+def test_poisson_arrivals_follow_the_rate_and_stay_poisson():
+    """Over 400 seeds the counts of each second have the mean and the variance of their own rate."""
+    counts = np.array(
+        [
+            np.bincount(
+                np.array([arrival.offset_ns for arrival in take(8000, seed=seed, curve=SPIKE)]) // 10**9, minlength=30
+            )[18:27]
+            for seed in range(400)
+        ]
+    )
+
+    rates = np.array([100, 100, 1000, 1000, 1000, 1000, 1000, 100, 100])
+    assert counts.mean(axis=0) == pytest.approx(rates, rel=0.03)
+    assert counts.var(axis=0) / rates == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [[], [[1, 100.0]], [[0, 0.0]], [[0, 100.0], [5, 100.0], [4, 100.0]], [[0]], 7, [["a", "b"]]],
+)
+def test_a_curve_that_is_none_is_refused(curve, load_config):
+    """It begins at zero, goes on in time, and never stops the load."""
+    with pytest.raises(ConfigError, match="curve"):
+        LoadConfig.parse(load_config | {"curve": curve})
+
+
+@pytest.fixture
+def load_config():
+    return {
+        "host": "127.0.0.1",
+        "protocol": "kserve-v2-http",
+        "model": "detector",
+        "golden": "golden.json",
+        "rate_per_s": 200.0,
+        "seed": 7,
+        "timeout_ns": 1,
+        "users": 1,
+        "max_duration_ns": 1,
+        "out": ".",
+    }

@@ -93,6 +93,19 @@ def test_workers_together_have_the_arrivals_of_the_whole(load):
     assert schedule(together, start_ns) == schedule(rows, done["start_ns"])
 
 
+def test_a_spike_is_offered_when_it_is_due(load):
+    """100/s, 400/s between 1 s and 1.5 s, 100/s again."""
+    points = [[0, 100.0], [SECOND, 100.0], [SECOND, 400.0], [3 * SECOND // 2, 400.0], [3 * SECOND // 2, 100.0]]
+    process = load(arrivals="constant", curve=points, users=200)
+
+    done, rows = process.run(2)
+
+    assert whole(done, rows)
+    halves = collections.Counter((row["scheduled_ns"] - done["start_ns"]) * 2 // SECOND for row in rows)
+    assert halves == {0: 50, 1: 50, 2: 200, 3: 50}
+    assert {row["outcome"] for row in rows} == {"ok"}
+
+
 def test_a_killed_load_process_leaves_a_readable_file(load):
     """At most the last 100 ms are lost; what is there are whole rows."""
     process = load(rate_per_s=200.0, users=200)

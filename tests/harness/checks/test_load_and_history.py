@@ -64,6 +64,50 @@ def test_a_load_at_half_its_rate_is_not_the_load(tmp_path):
     assert "were scheduled in" in check(run_dir, "load_delivered").why
 
 
+# Lost seconds are refused beside a shape.
+NO_SECONDS = {**SMALL, "expect": {"lost_requests": 0, "recovers_within": "5s", "undone_within": "5s"}}
+SHAPES = [
+    "ramp to 600/s at 2s over 6s",
+    "ramp to 40/s at 0s over 6s",
+    "spike to 900/s at 5s for 1s",
+    "steps to 100/s 400/s every 4s",
+    "sine by 80% every 8s",
+]
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_load_that_follows_its_shape_is_delivered(tmp_path, shape, arrivals):
+    """The bounds on rate and gaps follow the rate as it was declared."""
+    run_dir = build_run(tmp_path, **NO_SECONDS, arrivals=arrivals, shape=shape, shape_offered=shape)
+
+    found = check(run_dir, "load_delivered")
+
+    assert found.verdict is VerdictName.PASSED, found.why
+    assert judge(run_dir).measurements["lost_s"] == 0
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_level_load_is_not_the_shape_that_was_declared(tmp_path, shape, arrivals):
+    """A platform that held at 200/s was not asked to hold through the spike; nor the other way round."""
+    level = build_run(tmp_path / "level", **NO_SECONDS, arrivals=arrivals, shape=shape)
+    shaped = build_run(tmp_path / "shaped", **NO_SECONDS, arrivals=arrivals, shape_offered=shape)
+
+    assert check(level, "load_delivered").verdict is VerdictName.INVALID
+    assert check(shaped, "load_delivered").verdict is VerdictName.INVALID
+
+
+def test_another_shape_of_the_same_mean_is_found(tmp_path):
+    """Whole periods of a wave have as many arrivals as a level load: their times tell them apart."""
+    course = NO_SECONDS | {"rollback_s": 0.5, "settle_s": 5.5, "rate": 400.0}  # 16 s
+    run_dir = build_run(tmp_path, **course, arrivals="constant", shape_offered="sine by 30% every 16s")
+
+    found = check(run_dir, "load_delivered")
+
+    assert "in the first" in found.why
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_an_honest_poisson_load_is_delivered(tmp_path, seed):
     """The bounds on rate and gaps let every honest schedule pass."""

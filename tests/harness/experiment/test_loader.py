@@ -196,6 +196,19 @@ def test_text_becomes_numbers_with_units_once():
             "  load:",
             "32: bulletproof.load: is empty. Give it a value or leave it out.",
         ),
+        (
+            "seed: 7}",
+            "seed: 7, shape: spike to 400/s at 20s for 5s}",
+            "35: bulletproof.expect.lost: is seconds at one arrival rate, and load.shape changes it. "
+            "Use lost_requests.",
+        ),
+        (
+            "seed: 7}",
+            "seed: 7, shape: spike to 400 at 20s for 5s}",
+            '32: bulletproof.load.shape: "spike to 400 at 20s for 5s" is not understood. Write one of: ramp to RATE at '
+            "TIME over DURATION; spike to RATE at TIME for DURATION; steps to RATE RATE ... every DURATION; sine by "
+            "SHARE every DURATION. As in: spike to 400/s at 20s for 5s.",
+        ),
     ],
 )
 def test_a_wrong_field_is_told_with_its_line_and_what_is_right(place, old, new, said):
