@@ -1,12 +1,5 @@
 """May a release go out, by the runs there are? A policy says which must be there; nothing passes by absence.
 
-    title: Release gate of the detector
-    max_age: 24h                     # of every run, unless an experiment says otherwise
-    cluster: [context:staging]       # where runs count: sandbox, context, or one cluster by its full name
-    experiments:
-    - gpu-pod-kill                   # a shipped experiment by name, or a file beside this policy
-    - {file: my/drain.yaml, max_age: 7d, runs: 3, platform: healthy, verdicts: [PASSED]}
-
 Of each experiment the newest runs count, never an older one that was better. Each is judged again from its history; its
 verdict.json is not read. A run counts for an experiment only when its own copies of the experiment file, the SLO files
 and the golden answers are, byte for byte, those that the policy means: a weakened promise is another promise.
@@ -14,7 +7,6 @@ and the golden answers are, byte for byte, those that the policy means: a weaken
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -23,14 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from harness import units
-from harness.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED, BulletproofError, FileError, FileErrors
-from harness.experiment import positions, shipped
-from harness.experiment.loader import golden_path, load
-from harness.experiment.model import DurationNs, Experiment
-from harness.experiment.wrong import nearest, told
+from harness.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED, BulletproofError
+from harness.experiment.loader import load
+from harness.policy import Policy, Required, fingerprint
 from harness.verdict import Verdict, VerdictName
 
 _FUTURE_NS = 300 * units.NS_PER_S  # clocks of two machines may differ by this; more is a run from the future
@@ -41,52 +29,10 @@ class Ruling(StrEnum):
 
     PASS = "pass"
     HOLD = "hold"  # it cannot say: missing, too old, altered, foreign, INVALID, ABORTED, SKIPPED
-    BLOCK = "block"  # a promise is broken, or a residue is left
+    BLOCK = "block"  # a promise is broken, or kept without the room asked for, or a residue is left
 
 
 _EXIT = {Ruling.PASS: EXIT_PASSED, Ruling.HOLD: EXIT_INVALID, Ruling.BLOCK: EXIT_FAILED}
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Entry(_Strict):
-    file: str = Field(min_length=1)
-    max_age_ns: DurationNs | None = Field(None, alias="max_age")
-    runs: int = Field(1, ge=1)
-    platform: str | None = None
-    verdicts: tuple[VerdictName, ...] = Field((VerdictName.PASSED,), min_length=1)
-
-
-class _Policy(_Strict):
-    title: str = Field(min_length=1)
-    max_age_ns: DurationNs = Field(alias="max_age")
-    cluster: tuple[str, ...] = Field(min_length=1)
-    experiments: tuple[str | _Entry, ...] = Field(min_length=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Required:
-    """One experiment that the policy asks for."""
-
-    name: str
-    experiment: Experiment
-    fingerprint: str
-    max_age_ns: int
-    runs: int
-    platform: str | None
-    verdicts: tuple[VerdictName, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What must be there for a release to go out."""
-
-    file: str
-    title: str
-    clusters: tuple[str, ...]
-    required: tuple[Required, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,13 +51,16 @@ class Run:
     why_not: str = ""  # why it cannot
 
 
+Kind = Literal["passed", "failed", "margin", "budget", "missing", "stale", "altered", "foreign", "unproven"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What the gate says of one required experiment."""
 
     name: str
     ruling: Ruling
-    kind: Literal["passed", "failed", "missing", "stale", "altered", "foreign", "unproven"]
+    kind: Kind
     why: str
     hint: str = ""
     runs: tuple[str, ...] = ()  # folders of the runs that were looked at
@@ -140,53 +89,6 @@ class Decision:
         return _EXIT[self.ruling]
 
 
-def load_policy(path: Path) -> Policy:
-    """The policy of a file. Raises FileErrors with every error of it and of the experiments it names."""
-    try:
-        documents = positions.parse(path.read_text(encoding="utf-8"), str(path))
-    except FileError as error:
-        raise FileErrors([error]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileErrors([FileError(f"cannot be read: {error}.", file=path)]) from None
-    if len(documents) != 1:
-        raise FileErrors([FileError(f"holds {len(documents)} documents; a policy is one.", file=path)])
-    document = documents[0]
-    try:
-        policy = _Policy.model_validate(document.data, by_alias=True, by_name=False)
-    except ValidationError as error:
-        raise FileErrors(told(error, _Policy, document)) from None
-    wrong = [
-        FileError(
-            f'"{name}" is no cluster.',
-            file=path,
-            line=document.line(("cluster", index)),
-            field=f"cluster[{index}]",
-            hint=_CLUSTERS,
-        )
-        for index, name in enumerate(policy.cluster)
-        if not (name in ("sandbox", "context") or name.startswith(("sandbox:", "context:")))
-    ]
-    required: list[Required] = []
-    for index, given in enumerate(policy.experiments):
-        entry = _Entry.model_validate({"file": given}) if isinstance(given, str) else given
-        line = document.line(("experiments", index))
-        try:
-            required.append(_required(path, entry, policy))
-        except FileErrors as error:
-            wrong += error.errors
-        except FileNotFoundError:
-            near = nearest(Path(entry.file).stem, shipped.experiment_files())
-            hint = f"Did you mean {near}?" if near else "Name a shipped experiment, or a file beside this one."
-            message = f'there is no experiment "{entry.file}".'
-            wrong.append(FileError(message, file=path, line=line, field=f"experiments[{index}]", hint=hint))
-    if wrong:
-        raise FileErrors(wrong)
-    return Policy(file=str(path), title=policy.title, clusters=policy.cluster, required=tuple(required))
-
-
-_CLUSTERS = "Write sandbox, context, sandbox:NAME or context:NAME."
-
-
 def decide(folders: Iterable[Path], policy: Policy, *, now_ns: int | None = None) -> Decision:
     """Judge the runs in `folders` again and rule on each experiment that the policy requires.
 
@@ -197,9 +99,15 @@ def decide(folders: Iterable[Path], policy: Policy, *, now_ns: int | None = None
     runs: list[Run] = []
     for folder in _run_folders(folders, notes):
         try:
-            runs.append(read_run(folder))
+            run = read_run(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
             notes.append(f"{folder}: run.json cannot be read ({error})")
+            continue
+        twin = next((one for one in runs if one.run_id == run.run_id), None)
+        if twin is None:
+            runs.append(run)
+        else:
+            notes.append(f"{folder}: is the same run as {twin.run_dir}, and counts once")
     findings = tuple(_find(required, runs, policy, now_ns) for required in policy.required)
     counted = {folder for finding in findings for folder in finding.runs}
     notes += [
@@ -237,38 +145,6 @@ def read_run(run_dir: Path) -> Run:
         altered=tuple(check_manifest(run_dir)),
         verdict=verdict,
         why_not=why_not,
-    )
-
-
-def fingerprint(experiment: Experiment, *, recorded: bool = False) -> str:
-    """sha256 over the bytes of the experiment file, its SLO files in order, and its golden answers."""
-    file = Path(experiment.file)
-    slos = list(dict.fromkeys(slo.file for slo in experiment.slos))
-    golden = (
-        file.parent / "golden" / Path(experiment.bulletproof.workload.golden).name
-        if recorded
-        else golden_path(experiment)
-    )
-    digest = hashlib.sha256()
-    for path in (file, *map(Path, slos), golden):
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _required(policy_file: Path, entry: _Entry, policy: _Policy) -> Required:
-    beside = policy_file.parent / entry.file
-    path = beside if beside.is_file() else shipped.experiment_files().get(entry.file)
-    if path is None:
-        raise FileNotFoundError(entry.file)
-    experiment = load(path)
-    return Required(
-        name=path.stem,
-        experiment=experiment,
-        fingerprint=fingerprint(experiment),
-        max_age_ns=policy.max_age_ns if entry.max_age_ns is None else entry.max_age_ns,
-        runs=entry.runs,
-        platform=entry.platform,
-        verdicts=entry.verdicts,
     )
 
 
@@ -310,14 +186,20 @@ def _find(required: Required, runs: Sequence[Run], policy: Policy, now_ns: int) 
     if len(newest) < required.runs:
         why = f"{len(newest)} of the {required.runs} runs that are asked for were given"
         return _finding(required, Ruling.HOLD, "missing", why, "run it again", runs=newest)
+    overspent = _overspent(required, newest)
+    if overspent is not None:
+        return _finding(required, *overspent, runs=newest)
     verdicts = ", ".join(str(run.verdict.verdict) for run in newest if run.verdict)
     return _finding(required, Ruling.PASS, "passed", f"{verdicts} ({_age(newest[0], now_ns)} old)", runs=newest)
 
 
-_Problem = tuple[Ruling, Literal["failed", "stale", "altered", "foreign", "unproven"], str, str]
+_Problem = tuple[Ruling, Kind, str, str]
 
 
 def _problem(required: Required, run: Run, policy: Policy, now_ns: int) -> _Problem | None:
+    from harness.history.reader import History
+    from harness.release import images_differ
+
     if run.altered:
         more = f" and {len(run.altered) - 1} more" if len(run.altered) > 1 else ""
         return (
@@ -339,17 +221,62 @@ def _problem(required: Required, run: Run, policy: Policy, now_ns: int) -> _Prob
         return Ruling.HOLD, "stale", why, f"bulletproof run {required.name}"
     if run.verdict is None:
         return Ruling.HOLD, "unproven", f"{run.run_id} cannot be judged: {run.why_not}", "run it again"
+    if policy.images:
+        differs = images_differ(History.read(run.run_dir), policy.images)
+        if differs:
+            return Ruling.HOLD, "foreign", f"{run.run_id} tested another release: {differs}", "run it on this release"
     if run.verdict.verdict in required.verdicts:
-        return None
+        return _without_room(required, run) if run.verdict.verdict is VerdictName.PASSED else None
     broken = run.verdict.verdict in (VerdictName.FAILED, VerdictName.RESIDUE)
     why = f"{run.run_id}: {run.verdict.verdict.value}: {run.verdict.why}"
     return (Ruling.BLOCK, "failed", why, "") if broken else (Ruling.HOLD, "unproven", why, "")
 
 
+def _without_room(required: Required, run: Run) -> _Problem | None:
+    """What a run that passed lacks of the margin."""
+    if not required.margin:
+        return None
+    from harness.history.reader import History
+    from harness.margin import judge_with_room
+
+    strict = judge_with_room(History.read(run.run_dir), required.margin)
+    if strict.verdict is VerdictName.PASSED:
+        return None
+    why = f"{run.run_id} passed, but not with limits tighter by {units.format_share(required.margin)}: {strict.why}"
+    broken = strict.verdict is VerdictName.FAILED
+    return (Ruling.BLOCK, "margin", why, "") if broken else (Ruling.HOLD, "unproven", why, "")
+
+
+def _overspent(required: Required, runs: Sequence[Run]) -> _Problem | None:
+    """What the runs together spent of an error budget beyond the policy's share."""
+    if required.budget is None:
+        return None
+    from harness.margin import budget_spent
+
+    verdicts = [run.verdict for run in runs if run.verdict is not None]
+    spent = budget_spent(verdicts, required.experiment.bulletproof.load.rate_per_s)
+    if spent is None:
+        return Ruling.HOLD, "unproven", "it cannot be said what the runs spent of the error budget", "run it again"
+    allowed = f"{_percent(required.budget)} may be"
+    for slo in spent:
+        if slo.at_least > required.budget:
+            why = f"{_percent(slo.at_least)} of the error budget of {slo.slo} was spent by {len(runs)} runs, {allowed}"
+            return Ruling.BLOCK, "budget", why, ""
+        if slo.at_most > required.budget:
+            why = f"with requests that the load generator failed, up to {_percent(slo.at_most)} of the error budget of "
+            return Ruling.HOLD, "unproven", f"{why}{slo.slo} was spent, {allowed}", "give the load generator more CPU"
+    return None
+
+
+def _percent(share: float) -> str:
+    """A run spends thousandths of a percent of a month's budget: digits count from the first that is not 0."""
+    return f"{share * 100:.3g} %"
+
+
 def _finding(
     required: Required,
     ruling: Ruling,
-    kind: Literal["passed", "failed", "missing", "stale", "altered", "foreign", "unproven"],
+    kind: Kind,
     why: str,
     hint: str = "",
     runs: Sequence[Run] = (),

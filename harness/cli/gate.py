@@ -30,8 +30,9 @@ def gate(run_dirs: tuple[Path, ...], policy: Path, as_json: bool, junit: Path | 
     """
     from harness import gate as gating
     from harness.cli import gate_output
+    from harness.policy import load_policy
 
-    decision = gating.decide(run_dirs, gating.load_policy(policy))
+    decision = gating.decide(run_dirs, load_policy(policy))
     if junit is not None:
         junit.write_text(gate_output.junit(decision), encoding="utf-8")
     gate_output.write_step_summary(decision)

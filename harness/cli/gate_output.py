@@ -12,7 +12,7 @@ from harness.gate import Decision, Ruling
 _SAYS = {
     Ruling.PASS: "PASS: everything that the policy asks for is there and holds",
     Ruling.HOLD: "HOLD: it cannot be said that every promise holds",
-    Ruling.BLOCK: "BLOCK: a promise is broken",
+    Ruling.BLOCK: "BLOCK: a promise is broken, or kept with less room than asked for",
 }
 
 
@@ -34,7 +34,11 @@ def to_json(decision: Decision) -> dict[str, Any]:
         "format": 1,
         "ruling": decision.ruling.value,
         "exit_code": decision.exit_code,
-        "policy": {"file": decision.policy.file, "title": decision.policy.title},
+        "policy": {
+            "file": decision.policy.file,
+            "title": decision.policy.title,
+            "images": decision.policy.images,
+        },
         "findings": [
             {
                 "experiment": finding.name,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
-from harness import gate
 from harness.cli import gate_output, main
 from harness.errors import FileErrors
 from harness.experiment.loader import copy_into, load
 from harness.experiment.shipped import experiment_files, folder
-from harness.gate import Ruling, decide, load_policy
+from harness.gate import Ruling, decide
 from harness.history.manifest import write_manifest
-from tests.histories import WALL_NS, build_run
+from harness.policy import fingerprint, load_policy
+from tests.histories import WALL_NS, Course, alter_lines, build_run
 
 HOUR_NS = 3600 * 10**9
 EXPERIMENT = "gpu-pod-kill"
@@ -139,12 +140,16 @@ def test_several_runs_may_be_asked_for(run, policy):
     assert ruling([first, failed], asked) == (Ruling.BLOCK, "failed")
 
 
-def test_the_same_run_given_twice_is_one(run, policy):
-    """A copy of the path proves nothing more."""
+def test_the_same_run_given_twice_is_one(run, policy, tmp_path):
+    """A copy of the path proves nothing more, and a copy of the folder neither."""
     asked = policy(experiments=f"[{{file: files/{EXPERIMENT}.yaml, runs: 2}}]")
     run_dir = run()
+    shutil.copytree(run_dir, tmp_path / "copy")
 
     assert ruling([run_dir, run_dir.parent, run_dir], asked) == (Ruling.HOLD, "missing")
+    assert ruling([run_dir, tmp_path / "copy"], asked) == (Ruling.HOLD, "missing")
+    decision = decide([run_dir, tmp_path / "copy"], load_policy(asked), now_ns=WALL_NS)
+    assert any("is the same run as" in note for note in decision.notes)
 
 
 @pytest.mark.parametrize("file", ["actions.jsonl", "run.json", "experiment.yaml", "requests-0.arrows", "manifest.json"])
@@ -219,6 +224,124 @@ def test_other_verdicts_may_be_allowed(run, policy):
     assert ruling([run(hours_ago=0)], asked) == (Ruling.HOLD, "unproven")
 
 
+OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+BEFORE, AFTER = -1, 1
+
+
+def serve(run_dir: Path, *images: str, since: int = BEFORE, containers: str = "server") -> None:
+    """Each of the workload's pods is seen with the next of these images (the last for the rest) before the strike."""
+    known = iter(images)
+    course = Course()
+
+    def with_images(lines):
+        image = ""
+        for line in lines:
+            if line["kind"] == "Pod" and (line["t_ns"] > course.strike_ns) == (since == AFTER):
+                image = next(known, image)
+                line["object"]["status"]["containerStatuses"] = [{"name": containers, "imageID": image}]
+        return lines
+
+    alter_lines(run_dir / "cluster.jsonl", with_images)
+    write_manifest(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("seen", "asked", "expected"),
+    [
+        ([f"registry.example/detector@{NEW}"], NEW, "passed"),
+        ([NEW], NEW, "passed"),
+        ([f"registry.example/detector@{NEW}"], f"registry.example/detector@{NEW}", "passed"),
+        ([f"registry.example/other@{NEW}"], f"registry.example/detector@{NEW}", "foreign"),
+        ([f"registry.example/detector@{OLD}"], NEW, "foreign"),
+        ([f"x@{NEW}", f"x@{OLD}", f"x@{NEW}"], NEW, "foreign"),
+        ([f"x@{NEW}", f"x@{NEW}", ""], NEW, "foreign"),
+        (["sandbox://bulletproof/reference-server:1"], "sandbox://bulletproof/reference-server:1", "passed"),
+    ],
+)
+def test_a_run_counts_only_for_the_release_that_it_tested(run, policy, seen, asked, expected):
+    """Each pod that was there when the fault struck; one that is unknown is not the release."""
+    run_dir = run()
+    serve(run_dir, *seen)
+
+    assert ruling([run_dir], policy(release=f"{{images: {{server: '{asked}'}}}}"))[1] == expected
+
+
+def test_what_no_pod_was_seen_to_run_is_no_release(run, policy):
+    """No image at all, images only of pods that came after the strike, another container's."""
+    unseen, late, other = run(hours_ago=1), run(hours_ago=2), run(hours_ago=3)
+    serve(late, NEW, since=AFTER)
+    serve(other, NEW, containers="sidecar")
+    asked = policy(release=f"{{images: {{server: '{NEW}'}}}}")
+
+    for run_dir in (unseen, late, other):
+        assert ruling([run_dir], asked) == (Ruling.HOLD, "foreign")
+
+
+def test_the_fault_s_own_pods_are_not_asked(run, policy):
+    """A bad release is another release, by intention."""
+    run_dir = run()
+    serve(run_dir, NEW)
+    serve(run_dir, OLD, since=AFTER)
+
+    assert ruling([run_dir], policy(release=f"{{images: {{server: '{NEW}'}}}}")) == (Ruling.PASS, "passed")
+
+
+def test_a_broken_promise_of_another_release_says_nothing_of_this_one(run, policy):
+    """It holds, and does not block."""
+    run_dir = run(outage=(0.0, 8.0))
+    serve(run_dir, OLD)
+
+    assert ruling([run_dir], policy(release=f"{{images: {{server: '{NEW}'}}}}")) == (Ruling.HOLD, "foreign")
+
+
+LOOSE = {"expect": {"recovers_within": "5s"}, "target": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("outage", "margin", "expected"),
+    [
+        (3.5, "20%", (Ruling.PASS, "passed")),
+        (4.5, "0%", (Ruling.PASS, "passed")),
+        (4.5, "20%", (Ruling.BLOCK, "margin")),
+        (5.5, "20%", (Ruling.BLOCK, "failed")),
+    ],
+)
+def test_a_margin_tightens_the_limits(run, policy, outage, margin, expected):
+    """5 s with 20 % to spare are 4 s; judged again with them, not computed from a figure of the report."""
+    run_dir = run(outage=(0.0, outage), **LOOSE)
+
+    assert ruling([run_dir], policy(margin=margin)) == expected
+    of_one = policy(margin="90%", experiments=f"[{{file: files/{EXPERIMENT}.yaml, margin: {margin}}}]")
+    assert ruling([run_dir], of_one) == expected
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [
+        ("39.9%", (Ruling.PASS, "passed")),
+        ("40.05%", (Ruling.HOLD, "unproven")),
+        ("40.2%", (Ruling.BLOCK, "margin")),
+    ],
+)
+def test_a_margin_that_cannot_be_decided_holds(run, policy, margin, expected):
+    """The last bad request at 2.995 s, the first good one at 3 s: a limit between them says nothing."""
+    run_dir = run(outage=(0.0, 3.0), arrivals="constant", **LOOSE)
+
+    assert ruling([run_dir], policy(margin=margin)) == expected
+
+
+def test_a_budget_is_spent_by_all_runs_together(run, policy):
+    """2 lost seconds of the 518400 that 80 % over 30 days allow are 0.00039 %: within 0.0005 % once, not twice."""
+    first, second = run(outage=(0.0, 2.0), **LOOSE), run(outage=(0.0, 2.0), hours_ago=2, **LOOSE, seed=8)
+
+    def asked(runs, budget):
+        return policy(budget=budget, experiments=f"[{{file: files/{EXPERIMENT}.yaml, runs: {runs}}}]")
+
+    assert ruling([first, second], asked(1, "0.0005%")) == (Ruling.PASS, "passed")
+    assert ruling([first, second], asked(2, "0.0005%")) == (Ruling.BLOCK, "budget")
+    assert ruling([first, second], asked(2, "0.001%")) == (Ruling.PASS, "passed")
+
+
 def test_a_broken_folder_is_a_note_and_passes_nothing(run, policy, tmp_path):
     """run.json that is no run's."""
     (tmp_path / "broken").mkdir()
@@ -235,6 +358,14 @@ def test_a_broken_folder_is_a_note_and_passes_nothing(run, policy, tmp_path):
     ("fields", "said"),
     [
         ({"max_age": "24"}, 'gate.yaml:2: max_age: "24" has no unit.'),
+        ({"margin": "0.2"}, '"0.2" has no unit.'),
+        ({"margin": "100%"}, 'margin: "100%" must be less than 1.'),
+        ({"budget": "101%"}, "is more than 100%"),
+        ({"release": "{images: {}}"}, "release.images: is empty."),
+        (
+            {"release": "{images: {server: detector:v2}}"},
+            'gate.yaml:5: release.images.server: "detector:v2" is no digest. Write sha256:',
+        ),
         ({"max_aeg": "1d"}, "gate.yaml:5: max_aeg: is no field here. Did you mean max_age?"),
         ({"cluster": "[]"}, "gate.yaml:3: cluster: is empty."),
         ({"cluster": "[kind]"}, 'gate.yaml:3: cluster[0]: "kind" is no cluster.'),
@@ -259,7 +390,7 @@ def test_a_shipped_experiment_is_named_by_its_name(policy):
     """The file that the package ships is what its runs are compared with."""
     (required,) = load_policy(policy(experiments="[gpu-pod-kill]")).required
 
-    assert required.fingerprint == gate.fingerprint(load(experiment_files()["gpu-pod-kill"]))
+    assert required.fingerprint == fingerprint(load(experiment_files()["gpu-pod-kill"]))
 
 
 def test_the_worst_finding_is_the_gate_s(run, policy):

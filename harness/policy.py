@@ -1,0 +1,175 @@
+"""What must be there for a release to go out: the policy file of the gate.
+
+title: Release gate of the detector
+max_age: 24h                     # of every run, unless an experiment says otherwise
+cluster: [context:staging]       # where runs count: sandbox, context, or one cluster by its full name
+release:                         # optional: what the workload's containers must have run
+  images: {detector: "sha256:…"}
+margin: 20%                      # optional: promises must hold with their limits tighter by this share
+budget: 5%                       # optional: of each SLO's error budget, spent by an experiment's runs together
+experiments:
+- gpu-pod-kill                   # a shipped experiment by name, or a file beside this policy
+- {file: my/drain.yaml, max_age: 7d, runs: 3, platform: healthy, verdicts: [PASSED], margin: 10%, budget: 1%}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from harness.errors import FileError, FileErrors
+from harness.experiment import positions, shipped
+from harness.experiment.loader import golden_path, load
+from harness.experiment.model import DurationNs, Experiment, Share
+from harness.experiment.wrong import nearest, told
+from harness.release import image_error
+from harness.verdict import VerdictName
+
+_CLUSTERS = "Write sandbox, context, sandbox:NAME or context:NAME."
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Entry(_Strict):
+    file: str = Field(min_length=1)
+    max_age_ns: DurationNs | None = Field(None, alias="max_age")
+    runs: int = Field(1, ge=1)
+    platform: str | None = None
+    verdicts: tuple[VerdictName, ...] = Field((VerdictName.PASSED,), min_length=1)
+    margin: Share | None = Field(None, lt=1)
+    budget: Share | None = None
+
+
+class _Release(_Strict):
+    images: dict[str, str] = Field(min_length=1)
+
+
+class _Policy(_Strict):
+    title: str = Field(min_length=1)
+    max_age_ns: DurationNs = Field(alias="max_age")
+    cluster: tuple[str, ...] = Field(min_length=1)
+    release: _Release | None = None
+    margin: Share | None = Field(None, lt=1)
+    budget: Share | None = None
+    experiments: tuple[str | _Entry, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Required:
+    """One experiment that the policy asks for."""
+
+    name: str
+    experiment: Experiment
+    fingerprint: str
+    max_age_ns: int
+    runs: int
+    platform: str | None
+    verdicts: tuple[VerdictName, ...]
+    margin: float  # limits are tightened by this share
+    budget: float | None  # share of each SLO's error budget that its runs may spend together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What must be there for a release to go out."""
+
+    file: str
+    title: str
+    clusters: tuple[str, ...]
+    images: dict[str, str]  # container -> digest; empty: any release
+    required: tuple[Required, ...]
+
+
+def load_policy(path: Path) -> Policy:
+    """The policy of a file. Raises FileErrors with every error of it and of the experiments it names."""
+    try:
+        documents = positions.parse(path.read_text(encoding="utf-8"), str(path))
+    except FileError as error:
+        raise FileErrors([error]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileErrors([FileError(f"cannot be read: {error}.", file=path)]) from None
+    if len(documents) != 1:
+        raise FileErrors([FileError(f"holds {len(documents)} documents; a policy is one.", file=path)])
+    document = documents[0]
+    try:
+        policy = _Policy.model_validate(document.data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise FileErrors(told(error, _Policy, document)) from None
+    wrong = [
+        FileError(
+            f'"{name}" is no cluster.',
+            file=path,
+            line=document.line(("cluster", index)),
+            field=f"cluster[{index}]",
+            hint=_CLUSTERS,
+        )
+        for index, name in enumerate(policy.cluster)
+        if not (name in ("sandbox", "context") or name.startswith(("sandbox:", "context:")))
+    ]
+    images = policy.release.images if policy.release else {}
+    wrong += [
+        FileError(
+            problem,
+            file=path,
+            line=document.line(("release", "images", container)),
+            field=f"release.images.{container}",
+            hint="Write sha256: and its 64 digits, as in the pods' status.containerStatuses[].imageID.",
+        )
+        for container, image in images.items()
+        if (problem := image_error(image))
+    ]
+    required: list[Required] = []
+    for index, given in enumerate(policy.experiments):
+        entry = _Entry.model_validate({"file": given}) if isinstance(given, str) else given
+        line = document.line(("experiments", index))
+        try:
+            required.append(_required(path, entry, policy))
+        except FileErrors as error:
+            wrong += error.errors
+        except FileNotFoundError:
+            near = nearest(Path(entry.file).stem, shipped.experiment_files())
+            hint = f"Did you mean {near}?" if near else "Name a shipped experiment, or a file beside this one."
+            message = f'there is no experiment "{entry.file}".'
+            wrong.append(FileError(message, file=path, line=line, field=f"experiments[{index}]", hint=hint))
+    if wrong:
+        raise FileErrors(wrong)
+    return Policy(file=str(path), title=policy.title, clusters=policy.cluster, images=images, required=tuple(required))
+
+
+def fingerprint(experiment: Experiment, *, recorded: bool = False) -> str:
+    """sha256 over the bytes of the experiment file, its SLO files in order, and its golden answers."""
+    file = Path(experiment.file)
+    slos = list(dict.fromkeys(slo.file for slo in experiment.slos))
+    golden = (
+        file.parent / "golden" / Path(experiment.bulletproof.workload.golden).name
+        if recorded
+        else golden_path(experiment)
+    )
+    digest = hashlib.sha256()
+    for path in (file, *map(Path, slos), golden):
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _required(policy_file: Path, entry: _Entry, policy: _Policy) -> Required:
+    beside = policy_file.parent / entry.file
+    path = beside if beside.is_file() else shipped.experiment_files().get(entry.file)
+    if path is None:
+        raise FileNotFoundError(entry.file)
+    experiment = load(path)
+    return Required(
+        name=path.stem,
+        experiment=experiment,
+        fingerprint=fingerprint(experiment),
+        max_age_ns=policy.max_age_ns if entry.max_age_ns is None else entry.max_age_ns,
+        runs=entry.runs,
+        platform=entry.platform,
+        verdicts=entry.verdicts,
+        margin=(policy.margin if entry.margin is None else entry.margin) or 0.0,
+        budget=policy.budget if entry.budget is None else entry.budget,
+    )
