@@ -51,7 +51,7 @@ def test_an_answer_is_right_when_every_number_is_near_the_golden_one(change, is_
         ({"answers": {"4": 100}, "asked": 100}, None),
         ({"answers": {"4": 100}, "wrong": 1, "asked": 100}, "1 of 100 answers of version 4 are wrong"),
         ({"answers": {"4": 3}, "slow": 2, "asked": 3}, None),
-        ({"answers": {"4": 3}, "slow": 3, "asked": 3}, "3 of 3 answers of version 4 took more than 250 ms"),
+        ({"answers": {"4": 3}, "slow": 3, "asked": 3}, "3 of 3 answers of version 4 took more than 500 ms"),
         ({"answers": {"4": 100}, "slow": 10, "asked": 100}, None),
         ({"answers": {"4": 100}, "slow": 11, "asked": 100}, "11 of 100"),
         ({"answers": {"1": 50}, "errors": 4, "asked": 54}, None),
@@ -61,7 +61,7 @@ def test_an_answer_is_right_when_every_number_is_near_the_golden_one(change, is_
 )
 def test_a_finding_needs_one_wrong_answer_or_more_than_noise(seen, finding):
     """Boundaries: wrong 1; slow 3 and over 10 %; errors 5 and over 5 %."""
-    prober = Prober(("127.0.0.1", 9), GOLDEN, "4", 0.25)
+    prober = Prober(("127.0.0.1", 9), GOLDEN, "4", 0.5)
     for name, value in seen.items():
         setattr(prober._seen, name, value)
 
@@ -82,7 +82,7 @@ def test_the_prober_tells_versions_apart():
     """A wrong answer counts against the version that gave it, and only then."""
     with server(MODEL_VERSION="4") as (host, _):
         for version, bad in (("4", True), ("5", False)):
-            prober = Prober((host, 8000), GOLDEN, version, 0.25)
+            prober = Prober((host, 8000), GOLDEN, version, 0.5)
             for case in GOLDEN["cases"] * 2:
                 prober._probe(case)
             assert (prober.finding() is not None) is bad
@@ -129,7 +129,7 @@ def ready_for(deployed, seconds):
 
 @pytest.mark.parametrize(
     ("bad", "reason"),
-    [("2", "crashes"), ("4", "are wrong"), ("5", "took more than 250 ms")],
+    [("2", "crashes"), ("4", "are wrong"), ("5", "took more than 500 ms")],
 )
 def test_a_bad_version_is_undone_while_one_pod_has_it(deployed, bad, reason):
     """Exit 1, with the reason, and never more than one pod of it."""

@@ -26,7 +26,7 @@ class Policy:
     """What the team holds a release to: ConfigMap release-policy."""
 
     verify: bool = True
-    latency_s: float = 0.25
+    latency_s: float = 0.5
     stall_s: float = 15.0
 
     @classmethod
@@ -36,7 +36,7 @@ class Policy:
         data = (found or {}).get("data") or {}
         return cls(
             verify=data.get("verify", "true") != "false",
-            latency_s=float(data.get("latency_ms", "250")) / 1000,
+            latency_s=float(data.get("latency_ms", "500")) / 1000,
             stall_s=float(data.get("stall_seconds", "15")),
         )
 

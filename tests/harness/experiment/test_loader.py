@@ -62,7 +62,7 @@ def test_text_becomes_numbers_with_units_once():
     assert block.expect.lost_ns == 500_000_000
     assert block.abort_when.hold_ns == 20_000_000_000
     (slo,) = experiment.slos
-    assert (slo.name, slo.target, slo.within_ns, slo.measured_from) == ("detector", 0.98, 250_000_000, "scheduled")
+    assert (slo.name, slo.target, slo.within_ns, slo.measured_from) == ("detector", 0.98, 500_000_000, "scheduled")
     assert experiment.chaos["method"][0]["provider"]["func"] == "pod_kill"
 
 

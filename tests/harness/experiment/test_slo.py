@@ -29,8 +29,8 @@ def written(tmp_path, *changes: tuple[str, str]):
         (("target: 0.98", "targetPercent: 99.9"), "target", 0.999),
         (("30d", "4w"), "window_days", 28),
         (("30d", "12h"), "window_days", 0.5),
-        (("within: 250ms, ", ""), "within_ns", None),
-        (("within: 250ms", "within: 2s"), "within_ns", 2_000_000_000),
+        (("within: 500ms, ", ""), "within_ns", None),
+        (("within: 500ms", "within: 2s"), "within_ns", 2_000_000_000),
         (("from: scheduled", "from: sent"), "measured_from", "sent"),
         ((", from: scheduled", ""), "measured_from", "scheduled"),
     ],
@@ -45,10 +45,10 @@ def test_the_subset_is_read(tmp_path, change, field, value):
 def test_a_file_may_hold_several(tmp_path):
     """As OpenSLO files do, one document each."""
     path = written(tmp_path)
-    path.write_text(TEXT + "---\n" + TEXT.replace("name: detector\n", "name: detector-fast\n").replace("250ms", "50ms"))
+    path.write_text(TEXT + "---\n" + TEXT.replace("name: detector\n", "name: detector-fast\n").replace("500ms", "50ms"))
 
     assert [(slo.name, slo.within_ns) for slo in load_slos(path)] == [
-        ("detector", 250_000_000),
+        ("detector", 500_000_000),
         ("detector-fast", 50_000_000),
     ]
 
@@ -89,7 +89,7 @@ def test_a_file_may_hold_several(tmp_path):
             '"prometheus" is not allowed. Write bulletproof.',
         ),
         (("outcome: ok", "outcome: fine"), '"fine" is not allowed. Write ok.'),
-        (("within: 250ms", "within: 250"), 'spec.within: "250" has no unit. Write 15s, 2m or 500ms.'),
+        (("within: 500ms", "within: 500"), 'spec.within: "500" has no unit. Write 15s, 2m or 500ms.'),
         (("kind: SLO", "kind: Service"), 'kind: "Service" is not allowed. Write SLO.'),
         (("openslo/v1", "openslo/v1alpha"), 'apiVersion: "openslo/v1alpha" is not allowed. Did you mean openslo/v1?'),
         (("name: detector\n", "name: Detector!\n"), "metadata.name:"),
