@@ -35,7 +35,7 @@ class _TwoLists(click.Command):
 
 
 @click.command(cls=_TwoLists, short_help="Compare runs with earlier ones: not worse by more than a margin?")
-@click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, type=_FOLDER, metavar="RUN... --against BASELINE...")
 @click.option(
     _AGAINST,
     "baselines",

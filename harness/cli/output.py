@@ -80,12 +80,14 @@ def tell_github(verdicts: Sequence[Verdict], summaries: Sequence[str]) -> None:
 
     if os.environ.get("GITHUB_ACTIONS"):
         for verdict in verdicts:
-            for line in github.error_lines(verdict):
+            file = verdict.environment.get("file")
+            # An annotation stands in the file's diff only where the path is the repository's own.
+            for line in github.error_lines(verdict, str(short(Path(file))) if isinstance(file, str) else None):
                 # GitHub reads both streams, and stdout may be JSON.
                 click.echo(line, err=True)
-    file = os.environ.get("GITHUB_STEP_SUMMARY")
-    for summary in summaries if file else ():
-        github.append_step_summary(Path(str(file)), summary)
+    step_summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    for summary in summaries if step_summary else ():
+        github.append_step_summary(Path(str(step_summary)), summary)
 
 
 def progress_for(as_json: bool) -> Progress:
