@@ -24,21 +24,10 @@ from harness.experiment import positions, shipped
 from harness.experiment.loader import load
 from harness.experiment.model import Experiment
 from harness.experiment.wrong import nearest, told
-from harness.verdict import EXIT_CODES, Verdict, VerdictName
+from harness.verdict import EXIT_CODES, SEVERITY, Verdict, VerdictName
 
 if TYPE_CHECKING:
     from harness.run.progress import Progress
-
-# Of several verdicts the first of these that is among them counts. A residue is live damage; a proven failure outranks
-# what is only unknown; an experiment that was skipped is never hidden by those that passed.
-SEVERITY = (
-    VerdictName.RESIDUE,
-    VerdictName.FAILED,
-    VerdictName.ABORTED,
-    VerdictName.INVALID,
-    VerdictName.SKIPPED,
-    VerdictName.PASSED,
-)
 
 
 class _Entry(BaseModel):

@@ -38,6 +38,18 @@ EXIT_CODES = {
 }
 
 
+# Of several runs the first of these that is among them counts. A residue is live damage; a proven failure outranks
+# what is only unknown; an experiment that was skipped is never hidden by those that passed.
+SEVERITY = (
+    VerdictName.RESIDUE,
+    VerdictName.FAILED,
+    VerdictName.ABORTED,
+    VerdictName.INVALID,
+    VerdictName.SKIPPED,
+    VerdictName.PASSED,
+)
+
+
 class CheckKind(StrEnum):
     """Whether a check asks about the instrument or about the platform."""
 

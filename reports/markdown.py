@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.experiment.model import Experiment
-from harness.verdict import CheckResult, Verdict, VerdictName
+from harness.verdict import SEVERITY, CheckResult, Verdict, VerdictName
 from reports import story
 
 MARK = {
@@ -50,7 +50,7 @@ def render(verdict: Verdict, experiment: Experiment | None = None, run_dir: Path
 def render_suite(verdicts: Sequence[Verdict]) -> str:
     """One line for each run."""
     lines = ["| | experiment | verdict | why |", "|---|---|---|---|"]
-    for verdict in sorted(verdicts, key=lambda verdict: story.WORST_FIRST.index(verdict.verdict)):
+    for verdict in sorted(verdicts, key=lambda verdict: SEVERITY.index(verdict.verdict)):
         cells = (escape(story.experiment_name(verdict)), verdict.verdict.value, escape(verdict.why))
         lines.append(f"| {MARK[verdict.verdict]} | {' | '.join(cells)} |")
     passed = sum(verdict.verdict is VerdictName.PASSED for verdict in verdicts)

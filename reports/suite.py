@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.units import format_duration, format_share
-from harness.verdict import Verdict, VerdictName
+from harness.verdict import SEVERITY, Verdict, VerdictName
 from reports import story, verdict_json
 from reports.html import MARK, page
 
@@ -59,7 +59,7 @@ def render(out_dir: Path, verdicts: Sequence[Verdict]) -> str:
     runs += [_run(verdict, folder, now=False) for folder, verdict in found if verdict.run_id not in here]
     rows = _rows(runs)
     current = [run.verdict for run in runs if run.now]
-    counts = [(name, sum(verdict.verdict is name for verdict in current)) for name in story.WORST_FIRST]
+    counts = [(name, sum(verdict.verdict is name for verdict in current)) for name in SEVERITY]
     worst = next((name for name, count in counts if count), VerdictName.INVALID)
     variants = sorted({row.variant for row in rows})
     view = {
@@ -110,7 +110,7 @@ def _rows(runs: Sequence[Run]) -> list[Row]:
         if not current:
             continue
         # Of several runs in this suite the worst stands for the row: a flaky promise is a broken one.
-        latest = min(reversed(current), key=lambda run: story.WORST_FIRST.index(run.verdict.verdict))
+        latest = min(reversed(current), key=lambda run: SEVERITY.index(run.verdict.verdict))
         rows.append(
             Row(
                 experiment=experiment,
@@ -122,9 +122,7 @@ def _rows(runs: Sequence[Run]) -> list[Row]:
                 repeats=_repeats([run.verdict.verdict for run in current]),
             )
         )
-    return sorted(
-        rows, key=lambda row: (story.WORST_FIRST.index(row.latest.verdict.verdict), row.experiment, row.variant)
-    )
+    return sorted(rows, key=lambda row: (SEVERITY.index(row.latest.verdict.verdict), row.experiment, row.variant))
 
 
 def _variant(verdict: Verdict) -> str:
