@@ -47,7 +47,9 @@ class UsageError(BulletproofError):
 class FileError(UsageError):
     """One field of a file is wrong: where it stands, what was found, what is allowed."""
 
-    def __init__(self, message: str, *, file: Path | str, line: int | None = None, field: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, file: Path | str, line: int | None = None, field: str = "", hint: str = ""
+    ) -> None:
         super().__init__(message, hint=hint)
         self.file = str(file)
         self.line = line
@@ -60,7 +62,7 @@ class FileError(UsageError):
         return f"{where}: {field}{self.message}{hint}"
 
 
-class FileErrors(UsageError):
+class FileErrors(UsageError):  # noqa: N818 - several of them
     """Several fields of a file are wrong; all are told at once."""
 
     def __init__(self, errors: list[FileError]) -> None:
@@ -92,7 +94,7 @@ class Skipped(BulletproofError):  # noqa: N818
     exit_code = EXIT_SKIPPED
 
 
-class Interrupted(BaseException):  # noqa: N818
+class Interrupted(BaseException):
     """Ctrl-C, SIGTERM or SIGHUP arrived.
 
     A BaseException because chaoslib turns every Exception of an activity into `ActivityFailed` and goes on with the

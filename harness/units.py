@@ -7,7 +7,16 @@ import re
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 
-_DURATION_NS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": NS_PER_MS, "s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S, "d": 86400 * NS_PER_S}
+_DURATION_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": NS_PER_MS,
+    "s": NS_PER_S,
+    "m": 60 * NS_PER_S,
+    "h": 3600 * NS_PER_S,
+    "d": 86400 * NS_PER_S,
+}
 _NUMBER = r"(\d+(?:\.\d+)?)"
 DURATION_PATTERN = rf"^{_NUMBER}(ns|us|µs|ms|s|m|h|d)$"
 RATE_PATTERN = rf"^{_NUMBER}/(s|m)$"

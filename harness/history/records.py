@@ -78,7 +78,8 @@ class Evidence:
 
     t_ns: int  # when it was seen, or given up
     fault_id: str
-    claim: str  # pod-gone | endpoint-withdrawn | pod-silent | node-unschedulable | node-empty | latency-added | version-served | ...
+    # pod-gone | endpoint-withdrawn | pod-silent | node-unschedulable | node-empty | latency-added | version-served | …
+    claim: str
     channel: str  # cluster | requests | proxy | process
     seen: bool | None
     detail: str = ""
@@ -120,10 +121,10 @@ class LoadState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """type=stop. Why the run ended before its time: interrupted, abort-condition, error, killed (written by recover)."""
+    """type=stop. Why the run ended before its time; `killed` is written by recover."""
 
     t_ns: int
-    reason: str  # interrupted | abort-condition | error | killed | residue | invalid
+    reason: str  # interrupted | abort-condition | error | killed | skipped | invalid
     detail: str = ""
 
 
@@ -143,7 +144,8 @@ class Watched:
 
     t_ns: int
     kind: str  # Pod | Node | EndpointSlice | Deployment | ReplicaSet | Event | Lease ...
-    verb: str  # LISTED (the state when the watch began) | ADDED | MODIFIED | DELETED | LOST (gap: the watch broke) | RESUMED
+    # LISTED (the state when the watch began) | ADDED | MODIFIED | DELETED | LOST (gap: the watch broke) | RESUMED
+    verb: str
     object: dict[str, Any]
 
 

@@ -36,7 +36,7 @@ def schema() -> pa.Schema:
     text = pa.dictionary(pa.int32(), pa.string())
     return pa.schema(
         [
-            pa.field("arrival", pa.int64(), nullable=False),  # number in the schedule, unique in the run; gaps = lost records
+            pa.field("arrival", pa.int64(), nullable=False),  # number in the schedule; a gap is a lost record
             pa.field("scheduled_ns", pa.int64(), nullable=False),
             pa.field("sent_ns", pa.int64()),  # first attempt handed to the client; null: not_sent
             pa.field("first_byte_ns", pa.int64()),  # of the answer; null: none came
