@@ -54,6 +54,7 @@ class Requests:
         self.scheduled = self.column("scheduled_ns")
         self.sent = self.column("sent_ns")
         self.end = self.column("end_ns")
+        self.user = self.column("user")
         self.outcome = self.table["outcome"].to_pylist()
         self.new = np.array([kind == "new" for kind in self.table["connection"].to_pylist()])
         within_ns = offered.batch.load.within_ns
@@ -130,13 +131,24 @@ def _harm(act: Act, offered: Offered, within_ns: int) -> tuple[int, int] | None:
 
 
 def _mistaken(moved: list[Act], requests: Requests, rows: np.ndarray) -> int:
-    """Bad requests on the kind of connection that no act met."""
-    bad = rows[~requests.good[rows]]
-    if all(act.whom == acts.NEW or act.kind == acts.DEAF for act in moved):
-        return int((~requests.new[bad]).sum())
+    """Bad requests on the kind of connection that no act met.
+
+    A kept connection that was lost in an earlier course is opened when its user needs it next, and meets what new ones
+    meet: only those count that had served since this course began.
+    """
     if all(act.whom == acts.KEPT for act in moved):
-        return int(requests.new[bad].sum())
-    return 0
+        return int(requests.new[rows[~requests.good[rows]]].sum())
+    if not all(act.whom == acts.NEW or act.kind == acts.DEAF for act in moved):
+        return 0
+    mistaken, serving = 0, set()
+    for at in rows[~requests.new[rows]].tolist():
+        user = int(requests.user[at])
+        if requests.good[at]:
+            serving.add(user)
+        elif user in serving:
+            mistaken += 1
+            serving.discard(user)
+    return mistaken
 
 
 def _reading(act: Act, offered: Offered, requests: Requests, rows: np.ndarray) -> int:
