@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-VERSION = "v1.33.0-sandbox"
+VERSION = "v1.36.3-sandbox"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that is chosen when a sandbox starts; nothing in it changes afterwards.
 
-    The defaults of the clocks are those of Kubernetes 1.33, because an experiment that passes only with
+    The defaults of the clocks are those of Kubernetes 1.36, because an experiment that passes only with
     kinder ones is wrong.
     """
 

@@ -38,6 +38,7 @@ Changes = list["Change"]
 
 _KEPT_CHANGES = 1000  # per resource; a watch from further back is told 410 Expired, as after a compaction
 _KEPT_EVENTS = 2000
+_FIRST_REVISION = 1000  # what lies before it is forgotten, as in a server that was restarted
 _NO_GENERATION = {"configmaps", "secrets", "events", "leases", "namespaces", "services", "nodes", "endpointslices"}
 
 
@@ -119,7 +120,7 @@ class Store:
 
     def __init__(self, admit: Callable[[Kind, Object, Stored | None], None] | None = None) -> None:
         self.kinds: dict[str, Kind] = {kind.key: kind for kind in BUILT_IN}
-        self.revision = 1000
+        self.revision = _FIRST_REVISION
         self.admit = admit
         self.on_write: list[Callable[[Kind, Change], None]] = []
         self._objects: dict[str, dict[str, dict[str, Stored]]] = {}
@@ -177,8 +178,8 @@ class Store:
 
     def since(self, key: str, revision: int) -> tuple[Changes, Watch]:
         """Changes after `revision` that are still known, and a watch for those to come; Expired when too old."""
-        if revision < self._dropped.get(key, 0):
-            raise Expired(f"too old resource version: {revision} ({self._dropped[key]})")
+        if revision < (oldest := self._dropped.get(key, _FIRST_REVISION)):
+            raise Expired(f"too old resource version: {revision} ({oldest})")
         return [c for c in self._log.get(key, ()) if c.revision > revision], Watch(self, key)
 
     # Writing

@@ -67,6 +67,13 @@ def check(kind: Kind, obj: Object, old: Stored | None) -> None:
     """Raises Invalid with every fault found; `old` is what an update replaces."""
     faults = Faults()
     _metadata(kind, obj["metadata"], faults)
+    if old is not None and "deletionTimestamp" in old["metadata"]:
+        added = set(obj["metadata"].get("finalizers") or ()) - set(old["metadata"].get("finalizers") or ())
+        if added:
+            found = ", ".join(f'"{one}"' for one in sorted(added))
+            why = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            said = f"Forbidden: {why} []string{{{found}}}"
+            faults.causes.append(("metadata.finalizers", "FieldValueForbidden", said))
     _required(obj, type_of(kind), "", faults)
     if not faults.causes and (more := _KINDS.get(kind.key)):
         more(obj, old, faults)

@@ -48,6 +48,16 @@ def wants_table(call: Call) -> bool:
     return "as=Table" in call.request.headers.get("Accept", "")
 
 
+def wants_metadata(call: Call) -> bool:
+    """Whether the client asked for metadata alone, as garbage collectors do."""
+    return "as=PartialObjectMetadata" in call.request.headers.get("Accept", "")
+
+
+def metadata_only(obj: Object) -> Object:
+    """The object as a PartialObjectMetadata."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
 Objects = list[Stored]
 
 
@@ -64,7 +74,7 @@ class Verbs:
         if wants_table(call):
             meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             return answer(tables.table(call.kind, [obj], meta, whole=call.option("includeObject") == "Object"))
-        return answer(obj.wire())
+        return answer(metadata_only(obj) if wants_metadata(call) else obj.wire())
 
     def _found(self, call: Call) -> Stored:
         return self._store.get(call.kind.key, call.name or "", call.namespace)
@@ -90,6 +100,9 @@ class Verbs:
             found = found[:limit]
         if wants_table(call):
             return answer(tables.table(call.kind, found, meta, whole=call.option("includeObject") == "Object"))
+        if wants_metadata(call):
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
+            return answer(head | {"items": [metadata_only(obj) for obj in found]})
         items = b",".join(obj.wire() if call.kind.custom else obj.item() for obj in found)
         api = f"{call.kind.group}/{call.version}" if call.kind.group else call.version
         head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
@@ -227,6 +240,9 @@ class Verbs:
             changed = strategic(thaw(old), body, type_of(call.kind))
         if not isinstance(changed, dict):
             raise BadRequest("the patched object is no object")
+        if (uid := (changed.get("metadata") or {}).get("uid")) not in (None, "", old["metadata"]["uid"]):
+            cause = ("metadata.uid", "FieldValueInvalid", f'Invalid value: "{uid}": field is immutable')
+            raise Invalid(call.kind.kind, call.kind.group, old["metadata"]["name"], [cause])
         return answer(self._update(call, self._decode(call, changed)).wire(), 200, call.warnings)
 
     def _apply(self, call: Call, body: Any) -> web.Response:

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from clusters.sandbox import tables
 from clusters.sandbox.call import Call
-from clusters.sandbox.errors import Expired
+from clusters.sandbox.errors import ApiError, Expired
 from clusters.sandbox.store import Change, Store, Stored
-from clusters.sandbox.verbs import selected, wants_table
+from clusters.sandbox.verbs import metadata_only, selected, wants_metadata, wants_table
 
 _BOOKMARK_S = 60.0
 
@@ -21,7 +21,7 @@ _BOOKMARK_S = 60.0
 async def serve(call: Call, store: Store) -> web.StreamResponse:
     """Answers a watch request. Without a resourceVersion (or with 0) it begins with everything there as ADDED."""
     kind = call.kind
-    matches, as_table = selected(call), wants_table(call)
+    matches, as_table, bare = selected(call), wants_table(call), wants_metadata(call)
     columns_sent = False
 
     def line(verb: str, obj: Stored) -> bytes:
@@ -32,7 +32,8 @@ async def serve(call: Call, store: Store) -> web.StreamResponse:
                 shown["columnDefinitions"] = None
             columns_sent = True
             return json.dumps({"type": verb, "object": shown}).encode() + b"\n"
-        return b'{"type":"%s","object":%s}\n' % (verb.encode(), obj.wire())
+        wire = json.dumps(metadata_only(obj)).encode() if bare else obj.wire()
+        return b'{"type":"%s","object":%s}\n' % (verb.encode(), wire)
 
     def meant(obj: Stored | None) -> bool:
         if obj is None or (call.namespace is not None and obj["metadata"].get("namespace") != call.namespace):
@@ -60,13 +61,15 @@ async def serve(call: Call, store: Store) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.enable_chunked_encoding()
     since, revision = call.option("resourceVersion"), store.revision
+    if since and not since.isdecimal():
+        why = f'resourceVersion: Invalid value: "{since}": strconv.ParseUint: parsing "{since}": invalid syntax'
+        raise ApiError(500, "InternalError", why)  # the code that 1.36 has for it, too
     initial = call.flag("sendInitialEvents") or since in ("", "0")
     try:
         past, watch = store.since(kind.key, store.revision if initial else int(since))
-    except (Expired, ValueError) as error:
-        status = error.status() if isinstance(error, Expired) else Expired(f"no resource version: {since}").status()
+    except Expired as error:
         await response.prepare(call.request)
-        await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
+        await response.write(json.dumps({"type": "ERROR", "object": error.status()}).encode() + b"\n")
         return response
     try:
         first = [line("ADDED", obj) for obj in store.list(kind.key, call.namespace) if meant(obj)] if initial else []

@@ -123,7 +123,7 @@ def test_a_table_has_the_columns_of_kubectl_get(api: Api) -> None:
     assert found["kind"] == "Table"
     columns = [column["name"] for column in found["columnDefinitions"]]
     assert columns[:5] == ["Name", "Ready", "Status", "Restarts", "Age"]
-    assert found["rows"][0]["cells"][:4] == ["one", "0/1", "Pending", 0]
+    assert found["rows"][0]["cells"][:4] == ["one", "0/1", "Pending", "0"]
 
 
 def test_metadata_alone_can_be_asked_for(api: Api) -> None:

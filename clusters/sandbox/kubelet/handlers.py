@@ -111,7 +111,7 @@ async def _get(host: str, port: int, path: str, headers: Mapping[str, str], secu
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     reader, writer = await asyncio.open_connection(host, port, ssl=context, limit=64 * 1024)
     try:
-        lines = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.33", "Accept": "*/*"} | dict(headers)
+        lines = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.36", "Accept": "*/*"} | dict(headers)
         lines["Connection"] = "close"
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
@@ -186,6 +186,6 @@ def _request_headers(authority: str) -> bytes:
         (b":authority", authority.encode()),
         (b"content-type", b"application/grpc"),
         (b"te", b"trailers"),
-        (b"user-agent", b"kube-probe/1.33"),
+        (b"user-agent", b"kube-probe/1.36"),
     ]
     return b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in headers)
