@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check truth real bench golden docs clean
+.PHONY: help setup demo test check e2e truth real bench golden docs clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,8 +28,11 @@ check: setup  ## Format, lint, types, import contracts, fast tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
 
-truth: setup  ## The whole table experiment x platform, on the sandbox (minutes)
-	$(BIN)/python -m pytest tests/truth -m slow
+e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (11 minutes)
+	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py -m slow
+
+truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (16 minutes)
+	$(BIN)/python -m tests.truth.courses
 
 real: setup  ## The same table on a real cluster: make real KUBECONFIG=FILE CONTEXT=NAME
 	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest tests/truth/test_table.py -m slow --cluster context:$(CONTEXT)
