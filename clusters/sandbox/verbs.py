@@ -101,8 +101,8 @@ class Verbs:
         if wants_table(call):
             return answer(tables.table(call.kind, found, meta, whole=call.option("includeObject") == "Object"))
         if wants_metadata(call):
-            head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
-            return answer(head | {"items": [metadata_only(obj) for obj in found]})
+            partial = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
+            return answer(partial | {"items": [metadata_only(obj) for obj in found]})
         items = b",".join(obj.wire() if call.kind.custom else obj.item() for obj in found)
         api = f"{call.kind.group}/{call.version}" if call.kind.group else call.version
         head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
