@@ -208,7 +208,7 @@ class Api:
             code, content, _ = self.send("GET", self.path("pods", pod, "log"), **options)
         except urllib3.exceptions.HTTPError:
             return ""
-        if code == 200:
+        if code in (200, 204):
             return content if isinstance(content, str) else json.dumps(content)
         if code in (400, 404, 500):
             return ""
@@ -232,8 +232,8 @@ class Api:
             _preload_content=False,
         )
         ran.run_forever(timeout=30)
-        output = ran.read_all()
         code = ran.returncode
+        output = ran.read_all()
         ran.close()
         core.api_client.close()
         assert code is not None, f"{argv} did not end"

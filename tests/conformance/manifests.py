@@ -123,5 +123,6 @@ def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> 
 
 
 def visit(api: Api, pod_name: str, path: str) -> str:
-    """A GET at a pod's port 8000, through the API."""
+    """A GET at a pod's port 8000, through the API; waits until the API knows the pod's address."""
+    api.until("pods", pod_name, lambda p: p["status"].get("podIP"), "with an address")
     return str(api.call("GET", api.path("pods", f"{pod_name}:8000") + f"/proxy/{path}"))
