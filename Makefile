@@ -19,14 +19,15 @@ demo: setup  ## The main job: experiments/gpu-pod-kill.yaml on the embedded sand
 	$(BIN)/bulletproof run experiments/gpu-pod-kill.yaml
 
 test: setup  ## All fast tests
-	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests --ignore tests/loadtests -m "not slow" -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/loadtests -m "not slow"  # alone: they hold the load to its schedule
 
 check: setup  ## Format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow" -n 4 --dist loadfile
+	$(MAKE) --no-print-directory test
 
 e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (11 minutes)
 	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py -m slow

@@ -27,7 +27,7 @@ def whole(done, rows):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_run_from_ready_to_done_has_one_record_for_each_arrival(load, client):
     """Every arrival in [start, stop) is one row; a healthy server answers all of them rightly."""
-    process = load(**CLIENTS[client])
+    process = load(**CLIENTS[client], timeout_ns=5 * SECOND)
 
     done, rows = process.run(1.5)
 
@@ -54,6 +54,7 @@ def test_new_requests_open_a_connection_each_and_kept_ones_keep_theirs(load, cli
 
     _, rows = process.run(1.5)
 
+    rows = [row for row in rows if row["outcome"] != "not_sent"]  # a busy machine: no user was free in time
     kept = collections.defaultdict(set)
     for row in rows:
         if row["connection"] == "kept":
