@@ -56,6 +56,8 @@ async def log(call: Call, store: Store, kubelet: Kubelet) -> web.StreamResponse:
     """The container's output: tailLines, sinceSeconds, sinceTime, timestamps, limitBytes, previous, follow."""
     pod = store.get("pods", call.name or "", call.namespace)
     container = container_of(pod, call.option("container"))
+    if not pod["spec"].get("nodeName"):
+        return web.Response(status=204)
     previous = call.flag("previous")
     path = kubelet.log_path(pod, container, previous)
     name = pod["metadata"]["name"]

@@ -174,7 +174,7 @@ def test_readiness_follows_its_probe(cluster: Cluster, kind: str) -> None:
         begun = time.monotonic()
         kit.get(address, "sick/ready")
         wait_for(lambda: not kit.ready(cluster.get("pods", "probed")), "not ready")
-        assert 0.9 < time.monotonic() - begun < 3.5
+        assert 0.9 < time.monotonic() - begun < 6
         said = {event["message"] for event in cluster.events("probed", "Unhealthy")}
         assert "Readiness probe failed: HTTP probe failed with statuscode: 503" in said
     assert container_status(cluster.get("pods", "probed"))["restartCount"] == 0

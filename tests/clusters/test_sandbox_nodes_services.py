@@ -61,11 +61,11 @@ def test_without_a_ready_pod_connections_are_refused(cluster: Cluster) -> None:
             socket.create_connection((address, 8000), timeout=2).close()
         except ConnectionRefusedError:
             return True
-        except ConnectionResetError:  # within the lag: taken by the proxy, which finds nobody
+        except (ConnectionResetError, TimeoutError):  # within the lag: taken by the proxy, which finds nobody
             return False
         return False
 
-    wait_for(refused, "refused again", LAG_S + 1)
+    wait_for(refused, "refused again", LAG_S + 5)
 
 
 def test_a_change_takes_effect_with_kube_proxys_lag(cluster: Cluster) -> None:
@@ -78,7 +78,7 @@ def test_a_change_takes_effect_with_kube_proxys_lag(cluster: Cluster) -> None:
 
     wait_for(lambda: _name(address), "an answer through the Service")
 
-    assert 0.5 < time.monotonic() - begun < LAG_S + 0.8
+    assert 0.5 < time.monotonic() - begun < LAG_S + 2
 
 
 def test_a_terminating_pod_is_withdrawn_at_once_and_its_connections_go_on(cluster: Cluster) -> None:

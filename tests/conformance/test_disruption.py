@@ -119,15 +119,19 @@ def test_a_pod_of_two_budgets_cannot_be_evicted(api: Api) -> None:
 
 
 def test_a_pod_that_is_not_ready_may_go_while_the_budget_is_healthy(api: Api) -> None:
-    """Specifying a Disruption Budget, unhealthy pod eviction policy: IfHealthyBudget by default."""
-    names = _three(api, minAvailable=3)
-    stray = pod(api, "stray", labels={"app": "one"}, readinessProbe={"exec": {"command": ["python3", "-c", "1/0"]}})
-    api.create("pods", stray | {"metadata": {"name": "stray", "labels": {"app": "one", "not": "owned"}}})
-    # The stray is adopted or not, ready it is never; with three others healthy the budget of 3 is kept without it.
-    api.until("pods", "stray", lambda p: p["status"]["phase"] in ("Running", "Pending"), "there")
-    assert len(names) == 3
-    if (found := api.find("pods", "stray")) is not None and "deletionTimestamp" not in found["metadata"]:
-        evict(api, "stray")
+    """Specifying a Disruption Budget, unhealthy pod eviction policy: IfHealthyBudget is the default."""
+    never = {"exec": {"command": ["python3", "-c", "raise SystemExit(1)"]}, "periodSeconds": 1}
+    api.create("pods", pod(api, "well", labels={"app": "one"}))
+    api.create("pods", pod(api, "sick", labels={"app": "one"}, readinessProbe=never))
+    api.create("poddisruptionbudgets", budget("one", minAvailable=1))
+    api.until("pods", "sick", lambda p: p["status"]["phase"] == "Running", "running")
+    _counted(api, currentHealthy=1, disruptionsAllowed=0)
+
+    with pytest.raises(RefusedError) as told:
+        evict(api, "well")
+    assert told.value.code == 429
+    evict(api, "sick")
+    api.gone("pods", "sick")
 
 
 def test_always_allow_lets_sick_pods_go(api: Api) -> None:

@@ -28,7 +28,7 @@ EXIT = "import sys; sys.exit(int(sys.argv[1]))"
 
 def _checks(kind: str, what: str) -> Object:
     """The three kinds of asking whether `what` is well."""
-    ask = "import os, sys, urllib.request as u; u.urlopen('http://' + os.environ['POD_IP'] + ':8000/check/' + sys.argv[1])"
+    ask = "import os, sys, urllib.request as u; u.urlopen(f\"http://{os.environ['POD_IP']}:8000/check/{sys.argv[1]}\")"
     return {
         "httpGet": {"httpGet": {"path": f"/check/{what}", "port": "http"}},
         "exec": {"exec": {"command": ["python3", "-c", ask, what]}, "timeoutSeconds": 10},

@@ -193,6 +193,11 @@ class Deployments:
     # Strategies
 
     def _roll(self, deployment: Object, owned: list[Object], new: Object) -> None:
+        # The counts of a ReplicaSet that has yet to follow its size are of the past: pods that are given up already
+        # would count as available. A real controller takes them as they are; there it is a matter of milliseconds,
+        # here of a hundred when the machine is busy. The ReplicaSet's next status brings us back.
+        if any(rollout.lags(replica_set) for replica_set in owned):
+            return
         wanted = rollout.new_replicas(deployment, owned, new)
         if wanted != new["spec"]["replicas"] or sizes(deployment).items() - notes_of(new).items():
             grows = wanted != new["spec"]["replicas"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[Change], None]
 K = TypeVar("K", bound=Hashable)
 
+_TURN_S = 0.005
 _RETRY_S = (0.05, 0.2, 1.0, 5.0, 15.0)  # waits after the first, second, … failure of a key
 
 
@@ -104,12 +106,20 @@ class Reconciler(Generic[K]):
         self.add(key)
 
     def _work(self) -> None:
-        """One key a turn of the loop, so that requests and probes get theirs."""
+        """A few milliseconds a turn of the loop, so that requests and probes get theirs, and no key waits for long."""
         self._scheduled = False
-        if self._closed or not self._dirty:
-            return
-        key = next(iter(self._dirty))
-        del self._dirty[key]
+        until = time.monotonic() + _TURN_S
+        while self._dirty and not self._closed:
+            key = next(iter(self._dirty))
+            del self._dirty[key]
+            self._look_at(key)
+            if time.monotonic() >= until:
+                break
+        if self._dirty and not self._scheduled and not self._closed:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._work)
+
+    def _look_at(self, key: K) -> None:
         try:
             self._reconcile(key)
         except (Conflict, NotFound) as error:
@@ -123,9 +133,6 @@ class Reconciler(Generic[K]):
             self._retry(key)
         else:
             self._failures.pop(key, None)
-        if self._dirty and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._work)
 
     def _retry(self, key: K) -> None:
         failures = self._failures.get(key, 0)

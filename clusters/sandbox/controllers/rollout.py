@@ -148,5 +148,12 @@ def is_complete(deployment: Object, owned: list[Object], new: Object) -> bool:
     )
 
 
+def lags(replica_set: Mapping[str, Any]) -> bool:
+    """Whether its status does not tell of its present size yet."""
+    status = replica_set.get("status") or {}
+    behind = status.get("observedGeneration", 0) < replica_set["metadata"].get("generation", 0)
+    return bool(behind or status.get("replicas", 0) > replica_set["spec"]["replicas"])
+
+
 def _available(replica_set: Mapping[str, Any]) -> int:
     return int((replica_set.get("status") or {}).get("availableReplicas", 0))
