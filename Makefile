@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check e2e truth real bench golden docs clean
+.PHONY: help setup demo test check conformance e2e truth real bench golden docs clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ check: setup  ## Format, lint, types, import contracts, fast tests
 
 e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (11 minutes)
 	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py -m slow
+
+conformance: setup  ## What Kubernetes promises, on any cluster: make conformance KUBECONFIG=FILE [IMAGE=NAME]
+	$(BIN)/python -m pytest tests/conformance $(if $(KUBECONFIG),--kubeconfig $(KUBECONFIG)) $(if $(IMAGE),--image $(IMAGE))
 
 truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (16 minutes)
 	$(BIN)/python -m tests.truth.courses

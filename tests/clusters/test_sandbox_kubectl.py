@@ -64,7 +64,7 @@ def web(kubectl):
 
 def test_version_and_api_resources(kubectl):
     """Discovery is complete enough for every name that kubectl knows."""
-    assert "v1.33.0-sandbox" in kubectl("version")
+    assert "v1.36.3-sandbox" in kubectl("version")
     listed = kubectl("api-resources", "--no-headers")
     for name in ("pods", "deployments", "poddisruptionbudgets", "endpointslices", "leases", "nodes"):
         assert any(line.split()[0] == name for line in listed.splitlines()), name
