@@ -53,6 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """Runs the tests on the cluster under test."""
+    # Imported before there are threads: while it loads, requests changes the warning filters, which are everybody's.
+    import kubernetes.stream  # noqa: F401
+
     config = request.config
     kubeconfig: Path | None = config.getoption("--kubeconfig", None)
     folder = tmp_path_factory.mktemp("conformance") / "sandbox"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.conformance.api import Api, Object
+from tests.conformance.api import Api, Object, RefusedError, wait_for
 
 # Every container program is `python3 -c PROGRAM ARGUMENT…`, so that one image with Python is enough on any cluster.
 IDLE = """
@@ -123,6 +123,15 @@ def config_map(name: str, labels: dict[str, str] | None = None, **data: str) -> 
 
 
 def visit(api: Api, pod_name: str, path: str) -> str:
-    """A GET at a pod's port 8000, through the API; waits until the API knows the pod's address."""
+    """A GET at a pod's port 8000, through the API; waits until the API knows the pod and the pod serves."""
     api.until("pods", pod_name, lambda p: p["status"].get("podIP"), "with an address")
-    return str(api.call("GET", api.path("pods", f"{pod_name}:8000") + f"/proxy/{path}"))
+
+    def answer() -> str:
+        try:
+            return str(api.call("GET", api.path("pods", f"{pod_name}:8000") + f"/proxy/{path}"))
+        except RefusedError as refused:
+            if refused.code == 503:
+                return ""
+            raise
+
+    return wait_for(answer, f"an answer of {pod_name}")

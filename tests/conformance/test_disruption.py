@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.api import Api, Object, RefusedError, wait_for
-from tests.conformance.manifests import budget, deployment, pod, unplaced
+from tests.conformance.manifests import SERVER, budget, deployment, pod, unplaced
 
 
 def evict(api: Api, name: str, **more: Any) -> Object:
@@ -15,9 +15,9 @@ def evict(api: Api, name: str, **more: Any) -> Object:
     return api.create("pods", body, "eviction", name)
 
 
-def _three(api: Api, **more: Any) -> list[str]:
-    """A Deployment of three available pods with a budget; the pods' names."""
-    api.create("deployments", deployment(api, "one", 3))
+def _three(api: Api, pods: Object | None = None, **more: Any) -> list[str]:
+    """A Deployment of three available pods with a budget; the pods' names. `pods`: more of the container."""
+    api.create("deployments", deployment(api, "one", 3, SERVER, **(pods or {})))
     api.create("poddisruptionbudgets", budget("one", **more))
     api.rolled_out("one")
     return [p["metadata"]["name"] for p in api.list("pods", "app=one")]
@@ -81,7 +81,8 @@ def test_an_eviction_beyond_the_budget_is_refused(api: Api) -> None:
 
 def test_one_eviction_uses_up_a_budget_of_one(api: Api) -> None:
     """API-initiated Eviction: two at once under minAvailable 2 of 3: the second is refused until a replacement."""
-    names = _three(api, minAvailable=2)
+    slow = {"readinessProbe": {"tcpSocket": {"port": 8000}, "initialDelaySeconds": 4, "periodSeconds": 1}}
+    names = _three(api, slow, minAvailable=2)
     _counted(api, disruptionsAllowed=1)
 
     evict(api, names[0])
