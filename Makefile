@@ -19,7 +19,7 @@ demo: setup  ## The main job: experiments/gpu-pod-kill.yaml on the embedded sand
 	$(BIN)/bulletproof run experiments/gpu-pod-kill.yaml
 
 test: setup  ## All fast tests
-	$(BIN)/python -m pytest tests --ignore tests/loadtests -m "not slow" -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests --ignore tests/loadtests --ignore tests/conformance -m "not slow" -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/loadtests -m "not slow"  # alone: they hold the load to its schedule
 
 check: setup  ## Format, lint, types, import contracts, fast tests
