@@ -10,6 +10,7 @@ pytest then takes the results in its own order.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -83,15 +84,19 @@ class Runner:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.lacks = SANDBOX_LACKS if "sandbox" in api.call("GET", "/version")["gitVersion"] else {}
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="conformance")
+        # One of pytest-xdist's processes: files are dealt out to them (--dist loadfile), each begins its own.
+        self._shared = "PYTEST_XDIST_WORKER" in os.environ
+        self._pool = ThreadPoolExecutor(_AT_ONCE // 2 if self._shared else _AT_ONCE, thread_name_prefix="conformance")
         self._results: dict[str, Future[None]] = {}
         self._namespaces: list[str] = []
         self._over = threading.Event()
 
     def result(self, item: pytest.Function) -> None:
         """Waits for the test; raises what it raised."""
-        if not self._results:
+        if item.nodeid not in self._results:
             own = [i for i in item.session.items if isinstance(i, pytest.Function) and HERE in i.path.parents]
+            if self._shared:
+                own = [i for i in own if i.path == item.path]
             for one in sorted(own, key=lambda i: i.get_closest_marker("long") is None):
                 self._results[one.nodeid] = self._pool.submit(self._run, one)
         self._results[item.nodeid].result()
