@@ -287,16 +287,7 @@ def _all_windows(sides: Sequence[Side]) -> list[Floats]:
 
 
 def _check(name: str, kind: CheckKind, expected: str, answer: Answer) -> CheckResult:
-    return CheckResult(
-        name=name,
-        kind=kind,
-        verdict=answer.verdict,
-        expected=expected,
-        seen=answer.seen,
-        why=answer.why,
-        hint=answer.hint,
-        measured=answer.measured,
-    )
+    return answer.result(name, kind, expected)
 
 
 def _figures(one: Side) -> dict[str, Any]:

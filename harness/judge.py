@@ -51,17 +51,7 @@ def _ask(question: Question, case: Case) -> CheckResult:
         answer = question.answer(case)
     except Exception as error:  # noqa: BLE001 - a check that crashes cannot say, and says so
         answer = _crashed(error)
-    return CheckResult(
-        name=question.name,
-        kind=question.kind,
-        verdict=answer.verdict,
-        expected=question.expected,
-        seen=answer.seen,
-        why=answer.why,
-        hint=answer.hint,
-        at_ns=answer.at_ns,
-        measured=answer.measured,
-    )
+    return answer.result(question.name, question.kind, question.expected)
 
 
 def _crashed(error: Exception) -> Answer:

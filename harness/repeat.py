@@ -142,13 +142,4 @@ def _seconds(ns: float) -> float | None:
 
 
 def _result(name: str, kind: CheckKind, expected: str, answer: Answer) -> CheckResult:
-    return CheckResult(
-        name=name,
-        kind=kind,
-        verdict=answer.verdict,
-        expected=expected,
-        seen=answer.seen,
-        why=answer.why,
-        hint=answer.hint,
-        measured=answer.measured,
-    )
+    return answer.result(name, kind, expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.verdict import VerdictName
+from harness.verdict import CheckKind, CheckResult, VerdictName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,20 @@ class Answer:
     hint: str = ""
     at_ns: int | None = None
     measured: dict[str, Any] = field(default_factory=dict)
+
+    def result(self, name: str, kind: CheckKind, expected: str) -> CheckResult:
+        """As the check of that name, for a verdict."""
+        return CheckResult(
+            name=name,
+            kind=kind,
+            verdict=self.verdict,
+            expected=expected,
+            seen=self.seen,
+            why=self.why,
+            hint=self.hint,
+            at_ns=self.at_ns,
+            measured=self.measured,
+        )
 
 
 def passed(seen: str, *, at_ns: int | None = None, **measured: Any) -> Answer:
