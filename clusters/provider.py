@@ -16,6 +16,12 @@ from typing import Any, Protocol
 
 Progress = Callable[[str], None]
 
+# What may be named, for messages and help.
+CLUSTERS = "sandbox, sandbox:NAME or context:NAME"
+KINDS = ("sandbox", "context")
+# Where an experiment runs when nobody says where: it needs nothing and ends with the run.
+DEFAULT_CLUSTER = "sandbox"
+
 # The words of an experiment's `requires`.
 CAPABILITIES = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"})
 
@@ -48,12 +54,15 @@ class Access:
     context: str
     offers: frozenset[str]  # subset of CAPABILITIES
     ephemeral: bool  # ends with the run
+    default_platform: str | None = None  # overlay that a run deploys when nobody names one; None: nothing is deployed
+    disposable: bool = False  # made by the provider for experiments: nobody's production, whatever it is called
 
 
 class Provider(Protocol):
     """How one kind of cluster is had. Every method raises ClusterError when it cannot do what it says."""
 
-    name: str
+    name: str  # as on the command line
+    ephemeral: bool  # `up` starts one that ends with the run, and only that run uses
 
     def up(self) -> Access:
         """The cluster answers; started where the provider can start one. Idempotent."""
@@ -74,17 +83,21 @@ class Provider(Protocol):
         """
         ...
 
-    def down(self, access: Access) -> None:
-        """What `up` started has ended; a cluster that was there before is left alone."""
+    def down(self, access: Access | None = None) -> bool:
+        """What `up` started has ended; without an Access, that of this name. False: it was there before, and stays."""
         ...
 
     def status(self) -> dict[str, Any]:
         """Plain data about the cluster, without starting anything: name, provider, running, and details."""
         ...
 
+    def lasting(self) -> Provider:
+        """The provider for several runs on one cluster: itself, or where `ephemeral`, one that stays until `down`."""
+        ...
+
 
 def provider_for(cluster: str) -> Provider:
-    """`sandbox`, `sandbox:NAME` or `context:NAME` becomes its provider. Nothing is started or contacted yet."""
+    """The provider of a cluster's name. Nothing is started or contacted yet. Raises ClusterError for another word."""
     kind, colon, name = cluster.partition(":")
     if kind == "sandbox" and (name or not colon):
         from clusters.sandbox_provider import SandboxProvider
@@ -94,7 +107,7 @@ def provider_for(cluster: str) -> Provider:
         from clusters.context import ContextProvider
 
         return ContextProvider(name)
-    raise ClusterError(f'"{cluster}" is no cluster.', hint="Write sandbox, sandbox:NAME or context:NAME.")
+    raise ClusterError(f'"{cluster}" is no cluster.', hint=f"Write {CLUSTERS}.")
 
 
 def platforms() -> list[str]:

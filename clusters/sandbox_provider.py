@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class SandboxProvider:
 
     def __init__(self, name: str | None = None, *, nodes: int = 3, gpus: int = 2) -> None:
         self.name = f"sandbox:{name}" if name else "sandbox"
+        self.ephemeral = name is None
         self._name = name
         self._nodes = nodes
         self._gpus = gpus
@@ -45,7 +47,9 @@ class SandboxProvider:
             kubeconfig=running.kubeconfig,
             context=running.context,
             offers=OFFERS,
-            ephemeral=self._name is None,
+            ephemeral=self.ephemeral,
+            default_platform="healthy",
+            disposable=True,
         )
 
     def deploy(self, access: Access, platform: str, progress: Progress) -> None:
@@ -74,15 +78,18 @@ class SandboxProvider:
             raise ClusterError(f"{self.name} does not run any more.")
         return f"{running.network}.{random.randint(224, 254)}.{random.randint(1, 254)}"
 
-    def down(self, access: Access) -> None:
+    def down(self, access: Access | None = None) -> bool:
         """The sandbox and all its processes have ended, and its folder is gone."""
         from clusters.sandbox import client
 
+        folder = access.kubeconfig.parent if access else self._folder(self._name) if self._name else self._own
         try:
-            client.stop(access.kubeconfig.parent, remove=True)
+            if folder is not None:
+                client.stop(folder, remove=True)
         except client.SandboxError as error:
             raise ClusterError(str(error)) from error
         self._own = None
+        return True
 
     def status(self) -> dict[str, Any]:
         """Whether it runs, and where."""
@@ -94,6 +101,12 @@ class SandboxProvider:
             about |= {"pid": running.pid, "kubeconfig": str(running.kubeconfig), "nodes": running.nodes}
             about |= {"address": f"https://{running.address}:6443", "offers": sorted(OFFERS)}
         return about
+
+    def lasting(self) -> SandboxProvider:
+        """Itself when it has a name; else one of a name that nobody else has."""
+        if self._name:
+            return self
+        return SandboxProvider(f"shared-{os.getpid()}-{secrets.token_hex(2)}", nodes=self._nodes, gpus=self._gpus)
 
     def _folder(self, name: str) -> Path:
         from clusters.sandbox import client

@@ -129,7 +129,7 @@ def exceeded(radius: BlastRadius, *, pods: int, nodes: int, total: int, left: in
 
 def production(access: Access) -> Iterator[Refusal]:
     """A context that looks like production must have been typed in full: it is never anybody's default."""
-    if access.provider == "sandbox" or not _PRODUCTION.search(access.context):
+    if access.disposable or not _PRODUCTION.search(access.context):
         return
     if access.name != f"context:{access.context}":
         yield Refusal(

@@ -129,7 +129,7 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
 
 
 def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
-    """The plan for a cluster by its name. A bare `sandbox` is brought up with its platform, and ends again.
+    """The plan for a cluster by its name. One that ends with a run is brought up with its platform, and ends again.
 
     Any other cluster is only read: one that does not run is not started, and nothing is deployed.
     """
@@ -137,7 +137,7 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
     from harness.kube import Cluster
 
     provider = provider_for(cluster)
-    fresh = cluster == "sandbox"
+    fresh = provider.ephemeral
     if not fresh and platform is not None:
         raise UsageError("A plan changes nothing, so it deploys nothing.", hint="Leave --platform out.")
     if not fresh and not provider.status().get("running"):
@@ -146,7 +146,9 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
         access = provider.up()
         if fresh:
             stack.callback(provider.down, access)
-            provider.deploy(access, platform or experiment.bulletproof.platform or "healthy", lambda _: None)
+            named = platform or experiment.bulletproof.platform or access.default_platform
+            if named is not None:
+                provider.deploy(access, named, lambda _: None)
         return make_plan(experiment, Cluster.connect(access.kubeconfig, access.context), access, refuse=False)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clusters.provider import CLUSTERS, KINDS
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions, shipped
 from harness.experiment.loader import golden_path, load
@@ -27,8 +28,6 @@ from harness.experiment.model import DurationNs, Experiment, Share
 from harness.experiment.wrong import nearest, told
 from harness.release import image_error
 from harness.verdict import VerdictName
-
-_CLUSTERS = "Write sandbox, context, sandbox:NAME or context:NAME."
 
 
 class _Strict(BaseModel):
@@ -106,10 +105,10 @@ def load_policy(path: Path) -> Policy:
             file=path,
             line=document.line(("cluster", index)),
             field=f"cluster[{index}]",
-            hint=_CLUSTERS,
+            hint=f"Write {', '.join(KINDS)}, or one cluster by its full name: {CLUSTERS}.",
         )
         for index, name in enumerate(policy.cluster)
-        if not (name in ("sandbox", "context") or name.startswith(("sandbox:", "context:")))
+        if name.partition(":")[0] not in KINDS or name.endswith(":")
     ]
     images = policy.release.images if policy.release else {}
     wrong += [

@@ -1,7 +1,7 @@
 """`pytest experiments/ --cluster sandbox`: each experiment file is a test, a check that does not hold is its assertion.
 
 Without --cluster nothing is collected: a test run that strikes a cluster because a YAML file lies around would be a
-surprise of the worst kind. Files without a block named bulletproof, and suites, are left alone. One sandbox serves the
+surprise of the worst kind. Files without a block named bulletproof, and suites, are left alone. One cluster serves the
 whole session; run folders are kept under --bulletproof-out (by default runs/).
 
 Imported by pytest in every project where Bulletproof is installed: what is heavy is imported when an experiment runs.
@@ -26,11 +26,13 @@ _SUFFIXES = (".yaml", ".yml")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """The options of the plugin."""
+    from clusters.provider import CLUSTERS
+
     group = parser.getgroup("bulletproof", "Bulletproof: run experiment files as tests")
     group.addoption(
         "--cluster",
         metavar="CLUSTER",
-        help="Run experiment files on this cluster: sandbox, sandbox:NAME or context:NAME.",
+        help=f"Run experiment files on this cluster: {CLUSTERS}.",
     )
     group.addoption("--platform", metavar="NAME", help="Overlay of the reference platform to deploy.")
     group.addoption("--bulletproof-out", metavar="DIR", help="Folder for the run folders. Default: runs.")
@@ -46,7 +48,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """The session's sandbox ends with it."""
+    """A cluster that was brought up for the session ends with it."""
     stack: ExitStack | None = config.stash.get(_STACK, None)
     if stack is not None:
         stack.close()

@@ -11,7 +11,8 @@ from harness.history.records import FaultStrike
 from harness.measure.selectors import matches
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_WHOLE = re.compile(rf"\S+@{_DIGEST.pattern}|sandbox://\S+")
+# RUNTIME://ID: what a container runtime without digests of its own reports (docker://…, sandbox://…).
+_WHOLE = re.compile(rf"\S+@{_DIGEST.pattern}|[a-z][a-z0-9-]*://\S+")
 
 
 def image_error(given: str) -> str:

@@ -9,8 +9,6 @@ platform: healthy                             # for those that name none; option
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,20 +137,20 @@ def run_items(
 
 @contextmanager
 def shared_cluster(cluster: str, runs: int = 2) -> Iterator[str]:
-    """The name of a cluster that lives while this is open: for several runs on `sandbox`, one sandbox for all.
+    """The name of a cluster that lives while this is open: one for all runs, where each would start its own.
 
-    Any other cluster is used as it is. A single run brings its sandbox up and down itself.
+    Any other cluster is used as it is. A single run brings its own cluster up and down itself.
     """
-    if cluster != "sandbox" or runs < 2:
-        yield cluster
-        return
     from clusters.provider import provider_for
 
-    name = f"sandbox:shared-{os.getpid()}-{secrets.token_hex(2)}"
-    provider = provider_for(name)
+    provider = provider_for(cluster)
+    if runs < 2 or not provider.ephemeral:
+        yield cluster
+        return
+    provider = provider.lasting()
     access = provider.up()
     try:
-        yield name
+        yield provider.name
     finally:
         provider.down(access)
 

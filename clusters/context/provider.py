@@ -12,6 +12,8 @@ from clusters.provider import Access, ClusterError, Progress, overlay
 class ContextProvider:
     """`context:NAME` of the kubeconfig files that kubectl would read."""
 
+    ephemeral = False
+
     def __init__(self, context: str) -> None:
         self.name = f"context:{context}"
         self._context = context
@@ -54,8 +56,9 @@ class ContextProvider:
         """None: which addresses of this machine are routed to the cluster is not ours to choose."""
         return None
 
-    def down(self, access: Access) -> None:
+    def down(self, access: Access | None = None) -> bool:
         """The cluster was there before, and stays."""
+        return False
 
     def status(self) -> dict[str, Any]:
         """Whether it answers, with its version, nodes, capabilities and the rights that we lack."""
@@ -71,6 +74,10 @@ class ContextProvider:
         except ClusterError as error:
             about["reason"] = error.message
         return about
+
+    def lasting(self) -> ContextProvider:
+        """Itself: the cluster stays anyway."""
+        return self
 
     def _kubeconfig(self) -> Path:
         """The file, of those that kubectl would read, which has the context."""

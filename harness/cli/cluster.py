@@ -72,11 +72,13 @@ def down(name: str) -> int:
 
     _named(name)
     provider = provider_for(name)
-    if not provider.status().get("running"):
+    found = provider.status()
+    if not found.get("running") and not found.get("exists"):
         click.echo(f"{name} is not running.")
-        return EXIT_PASSED
-    provider.down(provider.up())
-    click.echo(f"{name} is down.")
+    elif provider.down():
+        click.echo(f"{name} is down.")
+    else:
+        click.echo(f"{name} was there before Bulletproof, and stays.")
     return EXIT_PASSED
 
 
@@ -123,6 +125,8 @@ def kubeconfig(name: str) -> int:
 
 
 def _named(name: str) -> None:
+    from clusters.provider import provider_for
+
     check_cluster(name)
-    if name == "sandbox":
-        raise UsageError('"sandbox" alone ends with its run.', hint="Give it a name: sandbox:dev.")
+    if provider_for(name).ephemeral:
+        raise UsageError(f'"{name}" alone ends with its run.', hint=f"Give it a name: {name}:dev.")

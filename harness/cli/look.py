@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
 from harness.cli import output
 from harness.cli.naming import Nearest, check_cluster, check_platform
 from harness.errors import EXIT_PASSED, EXIT_USAGE, FileErrors, UsageError
@@ -59,11 +60,9 @@ def validate(names: tuple[str, ...], as_json: bool) -> int:
 
 @click.command(short_help="Show what a run would touch. Changes nothing.")
 @click.argument("name", metavar="FILE")
+@click.option("--cluster", default=DEFAULT_CLUSTER, show_default=True, metavar="CLUSTER", help=f"{CLUSTERS}.")
 @click.option(
-    "--cluster", default="sandbox", show_default=True, metavar="CLUSTER", help="sandbox, sandbox:NAME or context:NAME."
-)
-@click.option(
-    "--platform", metavar="NAME", help="Overlay that a run would deploy; looked at on a sandbox of its own only."
+    "--platform", metavar="NAME", help="Overlay that a run would deploy; only where the cluster is of its own."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(name: str, cluster: str, platform: str | None, as_json: bool) -> int:

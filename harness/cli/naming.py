@@ -37,10 +37,13 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 def check_cluster(cluster: str) -> str:
     """The name as given. Raises UsageError for what is no cluster's name; contacts nothing."""
-    kind, colon, name = cluster.partition(":")
-    if (kind == "sandbox" and (name or not colon)) or (kind == "context" and name):
-        return cluster
-    raise UsageError(f'"{cluster}" is no cluster.', hint="Write sandbox, sandbox:NAME or context:NAME.")
+    from clusters.provider import ClusterError, provider_for
+
+    try:
+        provider_for(cluster)
+    except ClusterError as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    return cluster
 
 
 def check_platform(platform: str | None) -> str | None:

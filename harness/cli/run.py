@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
 from harness.cli import output
 from harness.cli.naming import check_cluster, check_platform
 from harness.cli.quantities import SHARE
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Run experiments: load, fault, undo, verdict, report.")
 @click.argument("names", nargs=-1, required=True, metavar="FILE|SUITE...")
-@click.option(
-    "--cluster", default="sandbox", show_default=True, metavar="CLUSTER", help="sandbox, sandbox:NAME or context:NAME."
-)
+@click.option("--cluster", default=DEFAULT_CLUSTER, show_default=True, metavar="CLUSTER", help=f"{CLUSTERS}.")
 @click.option(
     "--platform", metavar="NAME", help="Overlay of the reference platform to deploy; list: clusters/platform."
 )

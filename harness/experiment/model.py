@@ -196,7 +196,7 @@ class Extension(_Model):
         Literal["pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"], ...
     ] = Field(("pods", "services"), description="What the cluster must offer; without it the run ends SKIPPED.")
     platform: str | None = Field(
-        None, description="Overlay of the reference platform that the sandbox deploys by default."
+        None, description="Overlay of the reference platform that a run deploys, unless --platform names another."
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import Access, ClusterError, Provider, provider_for
+from clusters.provider import DEFAULT_CLUSTER, Access, ClusterError, Provider, provider_for
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
@@ -36,8 +36,8 @@ from harness.verdict import Verdict
 class RunOptions:
     """What the command line says about a run, beside the experiment."""
 
-    cluster: str = "sandbox"  # sandbox | sandbox:NAME | context:NAME
-    platform: str | None = None  # overlay to deploy; None: the experiment's, else "healthy" on a sandbox, else nothing
+    cluster: str = DEFAULT_CLUSTER
+    platform: str | None = None  # overlay to deploy; None: the experiment's, else the cluster's default, else nothing
     out: Path | None = None  # the run's folder; None: runs/<run id>
     command: str = ""  # as typed, for the report
 
@@ -95,7 +95,7 @@ class _Run:
         self._run_dir = run_dir
         self._recorder = recorder
         self._description = environment.describe_run(
-            run_id, experiment, platform_name=self._platform(), command=options.command
+            run_id, experiment, platform_name=options.platform or self._spec.platform, command=options.command
         )
         self._signals = Signals(self._on_signal)
         self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
@@ -135,7 +135,8 @@ class _Run:
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
         try:
             self._remember(access)
-            platform = self._platform()
+            platform = self._options.platform or self._spec.platform or access.default_platform
+            self._describe(platform=platform)
             self._check_interrupted()
             if platform is not None:
                 self._provider.deploy(access, platform, self._deploying)
@@ -318,11 +319,6 @@ class _Run:
         self._recorder.record(ClockAnchor(t_ns=time.monotonic_ns(), wall_ns=time.time_ns(), process="harness"))
 
     # -- description --------------------------------------------------------------------------------------------------
-
-    def _platform(self) -> str | None:
-        if self._options.platform or self._spec.platform:
-            return self._options.platform or self._spec.platform
-        return "healthy" if self._options.cluster.startswith("sandbox") else None
 
     def _remember(self, access: Access) -> None:
         import os

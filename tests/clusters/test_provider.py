@@ -29,7 +29,7 @@ def test_a_cluster_has_its_provider(name, kind):
     assert provider.name == name
 
 
-@pytest.mark.parametrize("name", ["", "sandbox:", "context", "context:", "kind", "Sandbox"])
+@pytest.mark.parametrize("name", ["", "sandbox:", "context", "context:", "minikube", "Sandbox"])
 def test_another_name_is_refused_with_the_names_there_are(name):
     with pytest.raises(ClusterError) as refusal:
         provider_for(name)
@@ -64,6 +64,28 @@ def test_a_context_is_found_and_asked_what_it_offers(context):
 
     assert (access.kubeconfig, access.context, access.ephemeral) == (context.kubeconfig, context.context, False)
     assert access.offers == {"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy"}
+
+
+def test_a_context_was_there_before_and_stays(context):
+    """No `down` ends what it did not start, and nothing is deployed on it unasked."""
+    provider = provider_for(f"context:{context.context}")
+    access = provider.up()
+
+    assert provider.lasting() is provider
+    assert (provider.ephemeral, provider.down(access), provider.down()) == (False, False, False)
+    assert (access.default_platform, access.disposable) == (None, False)
+
+
+def test_several_runs_share_one_sandbox_that_nobody_else_has():
+    """A bare one ends with a run; one with a name stays."""
+    bare, named = provider_for("sandbox"), provider_for("sandbox:dev")
+
+    shared = {bare.lasting().name, bare.lasting().name}
+
+    assert (bare.ephemeral, named.ephemeral) == (True, False)
+    assert named.lasting() is named
+    assert len(shared) == 2
+    assert all(name.startswith("sandbox:shared-") and not provider_for(name).ephemeral for name in shared)
 
 
 def test_a_context_that_is_not_there_is_told_with_those_that_are(context):

@@ -255,6 +255,7 @@ def serve(run_dir: Path, *images: str, since: int = BEFORE, containers: str = "s
         ([f"registry.example/detector@{OLD}"], NEW, "foreign"),
         ([f"x@{NEW}", f"x@{OLD}", f"x@{NEW}"], NEW, "foreign"),
         ([f"x@{NEW}", f"x@{NEW}", ""], NEW, "foreign"),
+        (["docker://sha256:1234"], "docker://sha256:1234", "passed"),
         (["sandbox://bulletproof/reference-server:1"], "sandbox://bulletproof/reference-server:1", "passed"),
     ],
 )
@@ -368,7 +369,7 @@ def test_a_broken_folder_is_a_note_and_passes_nothing(run, policy, tmp_path):
         ),
         ({"max_aeg": "1d"}, "gate.yaml:5: max_aeg: is no field here. Did you mean max_age?"),
         ({"cluster": "[]"}, "gate.yaml:3: cluster: is empty."),
-        ({"cluster": "[kind]"}, 'gate.yaml:3: cluster[0]: "kind" is no cluster.'),
+        ({"cluster": "[minikube]"}, 'gate.yaml:3: cluster[0]: "minikube" is no cluster.'),
         ({"experiments": "[]"}, "gate.yaml:4: experiments: is empty."),
         (
             {"experiments": "[gpu-pod-kil]"},

@@ -69,3 +69,19 @@ def test_what_looks_like_production_must_be_named_in_full(name, context, refused
     )
 
     assert bool(list(guard.production(access))) is refused
+
+
+@pytest.mark.parametrize("disposable", [True, False])
+def test_what_a_provider_made_for_experiments_is_nobody_s_production(disposable):
+    """Whatever it is called: sandbox:live is a person's own words."""
+    access = Access(
+        name="sandbox:live",
+        provider="sandbox",
+        kubeconfig=Path("x"),
+        context="bulletproof-live",
+        offers=frozenset(),
+        ephemeral=False,
+        disposable=disposable,
+    )
+
+    assert bool(list(guard.production(access))) is not disposable

@@ -84,7 +84,7 @@ def test_each_command_s_help_shows_an_example(words, command):
         (["run"], "Missing argument"),
         (["run", "gpu-pod-kill", "--clutser", "x"], "--clutser"),
         (["run", "gpu-pod-kil"], "Did you mean gpu-pod-kill or"),
-        (["run", "gpu-pod-kill", "--cluster", "kind"], '"kind" is no cluster.'),
+        (["run", "gpu-pod-kill", "--cluster", "minikube"], '"minikube" is no cluster.'),
         (["run", "gpu-pod-kill", "--cluster", "context:"], '"context:" is no cluster.'),
         (["run", "gpu-pod-kill", "--platform", "singel-replica"], 'There is no platform "singel-replica".'),
         (["plan", "no/such/file.yaml"], 'There is no file "no/such/file.yaml"'),
