@@ -125,7 +125,7 @@ def nowhere_pod(name: str, **labels: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "labels": labels}, "spec": spec}
 
 
-def wait_for(condition: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, within_s: float = 30.0) -> Any:
     """The condition's value once it is true; fails by the deadline."""
     end = time.monotonic() + within_s
     while not (value := condition()):

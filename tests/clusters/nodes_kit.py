@@ -126,11 +126,11 @@ class Cluster:
         """The administrator's door."""
         return nodes.ask(self.info.dir, {"action": action, "node": name, "index": index})
 
-    def running(self, name: str, timeout_s: float = 10) -> Object:
+    def running(self, name: str, timeout_s: float = 30) -> Object:
         """The pod, once it is Ready."""
         return wait_for(lambda: (p := self.find("pods", name)) and ready(p) and p, f"{name} Ready", timeout_s)
 
-    def in_use(self, deployment: str, timeout_s: float = 15) -> Object:
+    def in_use(self, deployment: str, timeout_s: float = 30) -> Object:
         """The Deployment, once every replica is new and available."""
 
         def settled() -> Any:
@@ -144,7 +144,7 @@ class Cluster:
         return wait_for(settled, f"{deployment} rolled out", timeout_s)
 
 
-def wait_for(look: Callable[[], Any], what: str, timeout_s: float = 10, every_s: float = 0.03) -> Any:
+def wait_for(look: Callable[[], Any], what: str, timeout_s: float = 30, every_s: float = 0.03) -> Any:
     """What `look` returns once that is true; fails the test with the last answer."""
     deadline = time.monotonic() + timeout_s
     while not (seen := look()):

@@ -25,7 +25,7 @@ def ask(endpoint, case=GOLDEN["cases"][0]):
     return code, json.loads(text or b"{}")
 
 
-def statuses_until(condition, endpoint, within_s=20.0):
+def statuses_until(condition, endpoint, within_s=30.0):
     """Every status seen on new connections until the condition holds."""
     seen: dict[int, int] = {}
 

@@ -221,14 +221,14 @@ def test_only_what_the_client_sends_is_held_back(pair, proxy):
     client, other = pair
     turn(proxy, latency_ns=200 * MS)
 
-    begin = time.monotonic()
-    other.sendall(b"down")
-    assert client.recv(4) == b"down"
-    assert time.monotonic() - begin < 0.1
-    begin = time.monotonic()
-    client.sendall(b"up")
-    assert other.recv(2) == b"up"
-    assert 0.2 <= time.monotonic() - begin < 0.4
+    def takes(sender, receiver):
+        begin = time.monotonic()
+        sender.sendall(b"data")
+        assert receive(receiver, 4) == b"data"
+        return time.monotonic() - begin
+
+    assert min(takes(other, client) for _ in range(5)) < 0.1
+    assert 0.2 <= min(takes(client, other) for _ in range(5)) < 0.4
 
 
 def test_a_live_connection_is_switched_and_not_touched(pair, proxy):
@@ -242,12 +242,12 @@ def test_a_live_connection_is_switched_and_not_touched(pair, proxy):
         assert receive(other, 10) == b"headerbody"
         return time.monotonic() - begin
 
-    assert takes() < 0.1
+    assert min(takes() for _ in range(5)) < 0.1
     turned = turn(proxy, latency_ns=150 * MS, jitter_ns=30 * MS, seed=5)
     assert (turned["latency_ns"], turned["jitter_ns"], turned["seed"]) == (150 * MS, 30 * MS, 5)
-    assert 0.12 <= takes() < 0.3
+    assert 0.12 <= min(takes() for _ in range(5)) < 0.24
     turn(proxy, latency_ns=0)
-    assert takes() < 0.1
+    assert min(takes() for _ in range(5)) < 0.1
 
 
 def test_jitter_keeps_the_bytes_in_order(pair, proxy):

