@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import _socket
 import ctypes
+import time
+from collections import deque
 from typing import Any
 
 CHANNEL_ARGUMENT = "grpc.socket_mutator"
 
 _CLIENT_CONNECTION = 0  # GRPC_FD_CLIENT_CONNECTION_USAGE
+# A closed channel may finish an attempt to connect, which takes a second at most. What it would call must exist by then.
+_RETIRED_FOR_S = 30.0
 
 
 class _Info(ctypes.Structure):
@@ -35,7 +39,10 @@ class _Mutator(ctypes.Structure):
 
 
 class Sockets:
-    """The sockets of one channel at a time. The object must live as long as the process: gRPC keeps its address."""
+    """The sockets of one channel, and of no other: a late one would give its port to another channel's request.
+
+    gRPC keeps the address of the object and does not own it: it must be `retire`d once the channel is closed.
+    """
 
     def __init__(self, source_address: str | None) -> None:
         self.local_port: int | None = None  # of the newest socket
@@ -53,6 +60,17 @@ class Sockets:
         """The address, which is how gRPC asks for a pointer."""
         return self._address
 
+    def retire(self) -> None:
+        """The channel is closed. The object goes on for as long as gRPC may still use it."""
+        now = time.monotonic()
+        _retired.append((now, self))
+        while now - _retired[0][0] > _RETIRED_FOR_S:
+            _, oldest = _retired.popleft()
+            if oldest._mutator.references > 1:  # gRPC still has it
+                _retired.append((now, oldest))
+            else:
+                del _by_address[oldest._address]
+
     def opened(self, fd: int) -> None:
         """A socket is about to connect. Runs in a thread of gRPC: system calls only, nothing of gevent's."""
         sock = _socket.socket(fileno=fd)
@@ -65,6 +83,7 @@ class Sockets:
 
 
 _by_address: dict[int, Sockets] = {}
+_retired: deque[tuple[float, Sockets]] = deque()  # and since when; the oldest first
 
 
 def _mutate_fd(fd: int, mutator: int) -> bool:

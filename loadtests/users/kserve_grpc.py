@@ -21,8 +21,10 @@ _CHANNEL = (
     ("grpc.use_local_subchannel_pool", 1),
     # gRPC's default back-off finds a server 2.1-3.3 s after it is back, this one after 0.15-0.25 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
+    # Not a back-off but the time that one attempt to connect gets. With 100 ms a server that was busy for so long, and
+    # answered in time, was on record as UNAVAILABLE.
+    ("grpc.min_reconnect_backoff_ms", 1000),
     # A stopped server is noticed after 1.3 s; without the ping timeout not within 22 s. Pings go out only while a
     # request is open, so that an idle client earns no GOAWAY for too many of them.
     ("grpc.keepalive_time_ms", 1000),
@@ -45,7 +47,6 @@ class TritonGrpc:
         self._cases = cases
         self._prepared = prepared
         self._kept_sockets = Sockets(config.source_address)
-        self._new_sockets = Sockets(config.source_address)
         self._kept = self._client(self._kept_sockets)
         self._timeout_s = config.timeout_ns / 1e9 - _EARLIER_S
 
@@ -53,18 +54,20 @@ class TritonGrpc:
         if kept:
             self._infer(self._kept, self._kept_sockets, case, attempt)
             return
-        self._new_sockets.local_port = None
-        client = self._client(self._new_sockets)
+        sockets = Sockets(self._config.source_address)
+        client = self._client(sockets)
         try:
-            self._infer(client, self._new_sockets, case, attempt)
+            self._infer(client, sockets, case, attempt)
         finally:
             client.close()
+            sockets.retire()
 
     def drop(self) -> None:
         """Nothing to do: a channel repairs itself, and a stream that was given up leaves it usable."""
 
     def close(self) -> None:
         self._kept.close()
+        self._kept_sockets.retire()
 
     def _client(self, sockets: Sockets) -> Any:
         return triton.InferenceServerClient(self._config.target, channel_args=[*_CHANNEL, (CHANNEL_ARGUMENT, sockets)])
