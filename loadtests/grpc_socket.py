@@ -16,7 +16,7 @@ from typing import Any
 CHANNEL_ARGUMENT = "grpc.socket_mutator"
 
 _CLIENT_CONNECTION = 0  # GRPC_FD_CLIENT_CONNECTION_USAGE
-# A closed channel may finish an attempt to connect, which takes a second at most: what it would call must exist so long.
+# A closed channel may finish an attempt to connect, which takes a second at most; what it calls must exist so long.
 _RETIRED_FOR_S = 30.0
 
 
