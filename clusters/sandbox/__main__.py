@@ -103,7 +103,8 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    store, door = Store(), auth.Door()
+    store = Store()
+    door = auth.Door(store)
     tls, authority = auth.server_tls(settings)
     store.admit = defaults.Admission(store, settings).admit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import ssl
@@ -13,11 +14,12 @@ from urllib.parse import unquote
 import aiohttp
 from aiohttp import web
 
-from clusters.sandbox import discovery, eviction, exec, streams, subresources, watching
-from clusters.sandbox.auth import ANONYMOUS, Door
+from clusters.sandbox import discovery, eviction, exec, rbac, reviews, streams, subresources, watching
+from clusters.sandbox.auth import Door
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.rbac import User
 from clusters.sandbox.settings import Settings
 from clusters.sandbox.store import Store
 from clusters.sandbox.verbs import Verbs
@@ -37,7 +39,8 @@ class ApiServer:
 
     def __init__(self, store: Store, settings: Settings, door: Door) -> None:
         self._store, self._settings, self._door = store, settings, door
-        self._verbs = Verbs(store)
+        self._rights = rbac.Rights(store)
+        self._verbs = Verbs(store, self._rights)
         self.kubelet: streams.Kubelet | None = None  # set once the nodes are there
         self.ready = False
         self.last_request = time.monotonic()  # of somebody outside
@@ -90,24 +93,27 @@ class ApiServer:
                 self.last_request = time.monotonic()
 
     async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
-        user = self._door.user(request)
+        user = rbac.impersonated(self._door.user(request), request.headers, self._rights)
         path = request.path
         match = _API.fullmatch(path.rstrip("/") or "/")
         if match is None or not match["rest"]:
-            self._door.refuse_anonymous(request, user)
+            self._rights.check(user, rbac.Act(verb=request.method.lower(), path=path))
             return self._document(request, path.rstrip("/") or "/")
         group = match["group"] or ""
         version = match["core"] or match["version"]
         raw = _API.fullmatch(request.rel_url.raw_path)
         parts = [unquote(part) for part in ((raw["rest"] if raw else None) or match["rest"])[1:].split("/")]
+        if rbac.MASTERS not in user.groups:
+            act = rbac.act_of(request.method, request.query, group, parts)
+            self._rights.check(user, act)
+            if act.subresource in ("exec", "attach") and act.verb == "get":  # a websocket opens with GET
+                self._rights.check(user, dataclasses.replace(act, verb="create"))
         call = self._call(request, user, group, version, parts)
         if call is None:
             return await self._review(request, user, group, version, parts)
-        if user == ANONYMOUS:
-            self._forbid(call)
         return await self._dispatch(call)
 
-    def _call(self, request: web.BaseRequest, user: str, group: str, version: str, parts: list[str]) -> Call | None:
+    def _call(self, request: web.BaseRequest, user: User, group: str, version: str, parts: list[str]) -> Call | None:
         """The request's parts by name; None when it is no resource of the store."""
         namespace = None
         if parts[0] == "namespaces" and len(parts) > 2 and parts[2] not in ("status", "finalize"):
@@ -126,15 +132,6 @@ class ApiServer:
         if kind is None or kind.group != group or version not in (kind.version, *kind.versions):
             kind = self._store.kinds.get(f"{plural}.{group}")
         return kind if kind and kind.group == group and version in (kind.version, *kind.versions) else None
-
-    @staticmethod
-    def _forbid(call: Call) -> None:
-        verb = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}.get(call.request.method)
-        verb = verb or ("get" if call.name else "watch" if call.flag("watch") else "list")
-        scope = f'in the namespace "{call.namespace}"' if call.namespace else "at the cluster scope"
-        what = f'cannot {verb} resource "{call.kind.plural}" in API group "{call.kind.group}" {scope}'
-        named = f'{call.kind.qualified} "{call.name}"' if call.name else call.kind.qualified
-        raise ApiError(403, "Forbidden", f'{named} is forbidden: User "{call.user}" {what}')
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:
         method = call.request.method
@@ -169,6 +166,9 @@ class ApiServer:
             return await eviction.evict(call, self._store)
         if sub == "binding" and method == "POST":
             return await subresources.bind(call, self._store)
+        if sub == "token" and method == "POST":
+            account = self._store.get(call.kind.key, call.name or "", call.namespace)
+            return answer(self._door.issue(account, await call.body()), 201)
         if sub in ("log", "exec"):
             if self.kubelet is None:
                 raise ApiError(503, "ServiceUnavailable", "the nodes are not up yet")
@@ -179,14 +179,17 @@ class ApiServer:
         raise ApiError(405, "MethodNotAllowed", _NOT_ALLOWED)
 
     async def _review(
-        self, request: web.BaseRequest, user: str, group: str, version: str, parts: list[str]
+        self, request: web.BaseRequest, user: User, group: str, version: str, parts: list[str]
     ) -> web.StreamResponse:
-        """Reviews of one's own rights; every other path is unknown."""
-        self._door.refuse_anonymous(request, user)
-        reviews = {f"{kind.lower()}s": kind for kind in discovery.REVIEWS.get(group, ())}
-        if request.method == "POST" and version == "v1" and len(parts) == 1 and parts[0] in reviews:
+        """Reviews of rights; every other path is unknown."""
+        namespace = ""
+        if parts[0] == "namespaces" and len(parts) == 3:
+            namespace, parts = parts[1], parts[2:]
+        known = {f"{kind.lower()}s": kind for kind in discovery.REVIEWS.get(group, ())}
+        kind = known.get(parts[0]) if len(parts) == 1 and version == "v1" else None
+        if request.method == "POST" and kind and bool(namespace) == kind.startswith("Local"):
             body = await Call(request, _NO_KIND, version, None, None, "", "", user).body()
-            return subresources.review(reviews[parts[0]], group, body, user)
+            return reviews.review(kind, group, namespace, body, user, self._rights)
         if version not in discovery.groups(self._store.kinds).get(group, ()):
             return web.Response(text="404 page not found\n", status=404)
         raise ApiError(404, "NotFound", _NO_SUCH)

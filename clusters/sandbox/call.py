@@ -12,6 +12,7 @@ from aiohttp import web
 from clusters.sandbox import protobuf
 from clusters.sandbox.errors import ApiError, BadRequest
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.rbac import User
 from clusters.sandbox.store import Object
 
 
@@ -26,7 +27,7 @@ class Call:
     name: str | None
     subresource: str
     rest: str  # what follows the subresource: the path of a proxy
-    user: str
+    user: User
     warnings: list[str] = field(default_factory=list)
 
     def option(self, name: str) -> str:

@@ -10,6 +10,7 @@ import ipaddress
 import uuid
 from collections.abc import Callable
 
+from clusters.sandbox import rbac
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import canonical, parse
@@ -114,6 +115,8 @@ class Admission:
             "horizontalpodautoscalers": self._autoscaler,
             "poddisruptionbudgets": self._budget,
             "priorityclasses": self._priority_class,
+            "rolebindings": self._binding,
+            "clusterrolebindings": self._binding,
             "leases": lambda obj, old: None,
         }
 
@@ -253,6 +256,12 @@ class Admission:
         empty = {"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
         obj.setdefault("status", empty)
 
+    def _binding(self, obj: Object, old: Stored | None) -> None:
+        obj.get("roleRef", {}).setdefault("apiGroup", rbac.GROUP)
+        for subject in obj.get("subjects") or ():
+            if subject["kind"] in ("User", "Group"):
+                subject.setdefault("apiGroup", rbac.GROUP)
+
     def _priority_class(self, obj: Object, old: Stored | None) -> None:
         obj.setdefault("preemptionPolicy", "PreemptLowerPriority")
 
@@ -271,6 +280,7 @@ def quality(spec: Object) -> str:
 
 def seed(store: Store, settings: Settings) -> None:
     """The objects that every cluster starts with."""
+    rbac.seed(store)
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
         store.create("namespaces", {"metadata": {"name": name}})
     port = {"name": "https", "port": settings.port, "protocol": "TCP", "targetPort": settings.port}

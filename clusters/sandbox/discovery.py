@@ -14,6 +14,7 @@ _SUB_VERBS = {
     "scale": ["get", "patch", "update"],
     "finalize": ["update"],
     "binding": ["create"],
+    "token": ["create"],
     "eviction": ["create"],
     "log": ["get"],
     "exec": ["create", "get"],
@@ -23,14 +24,17 @@ _SUB_KINDS = {
     "scale": {"group": "autoscaling", "version": "v1", "kind": "Scale"},
     "eviction": {"group": "policy", "version": "v1", "kind": "Eviction"},
     "binding": {"kind": "Binding"},
+    "token": {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"},
     "exec": {"kind": "PodExecOptions"},
     "proxy": {"kind": "PodProxyOptions"},
 }
 NOT_OFFERED = {"attach", "portforward", "resize"}
 REVIEWS = {
     "authentication.k8s.io": ("SelfSubjectReview",),
-    "authorization.k8s.io": ("SelfSubjectAccessReview", "SelfSubjectRulesReview"),
-}
+    "authorization.k8s.io": (
+        "LocalSubjectAccessReview", "SelfSubjectAccessReview", "SelfSubjectRulesReview", "SubjectAccessReview"
+    ),
+}  # fmt: skip
 
 
 def version() -> dict[str, Any]:
@@ -88,8 +92,8 @@ def resources(kinds: dict[str, Kind], group_name: str, version_name: str) -> dic
                 entry = {"name": f"{kind.plural}/{sub}", "singularName": "", "namespaced": kind.namespaced}
                 listed.append(entry | {"kind": kind.kind} | _SUB_KINDS.get(sub, {}) | {"verbs": _SUB_VERBS[sub]})
     for review in REVIEWS.get(group_name, ()):
-        entry = {"name": f"{review.lower()}s", "singularName": review.lower(), "namespaced": False, "kind": review}
-        listed.append(entry | {"verbs": ["create"]})
+        entry = {"name": f"{review.lower()}s", "singularName": review.lower(), "kind": review}
+        listed.append(entry | {"namespaced": review.startswith("Local"), "verbs": ["create"]})
     full = f"{group_name}/{version_name}" if group_name else version_name
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": full, "resources": listed}
 

@@ -63,7 +63,7 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind("configmaps", "ConfigMap", short=("cm",)),
     Kind("secrets", "Secret"),
     Kind("events", "Event", short=("ev",)),
-    Kind("serviceaccounts", "ServiceAccount", short=("sa",)),
+    Kind("serviceaccounts", "ServiceAccount", short=("sa",), subresources=("token",)),
     Kind("resourcequotas", "ResourceQuota", short=("quota",), subresources=("status",)),
     Kind(
         "deployments",
@@ -79,6 +79,10 @@ BUILT_IN: tuple[Kind, ...] = (
     Kind("endpointslices", "EndpointSlice", "discovery.k8s.io"),
     Kind("leases", "Lease", "coordination.k8s.io"),
     Kind("poddisruptionbudgets", "PodDisruptionBudget", "policy", short=("pdb",), subresources=("status",)),
+    Kind("roles", "Role", "rbac.authorization.k8s.io"),
+    Kind("rolebindings", "RoleBinding", "rbac.authorization.k8s.io"),
+    Kind("clusterroles", "ClusterRole", "rbac.authorization.k8s.io", namespaced=False),
+    Kind("clusterrolebindings", "ClusterRoleBinding", "rbac.authorization.k8s.io", namespaced=False),
     Kind("priorityclasses", "PriorityClass", "scheduling.k8s.io", namespaced=False, short=("pc",)),
     Kind(
         "horizontalpodautoscalers",

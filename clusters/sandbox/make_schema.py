@@ -19,6 +19,8 @@ from clusters.sandbox.kinds import BUILT_IN
 
 _MORE = {"policy/v1/Eviction", "autoscaling/v1/Scale", "/v1/Binding", "authentication.k8s.io/v1/SelfSubjectReview"}
 _MORE |= {f"authorization.k8s.io/v1/SelfSubject{what}Review" for what in ("Access", "Rules")}
+_MORE |= {f"authorization.k8s.io/v1/{where}SubjectAccessReview" for where in ("", "Local")}
+_MORE |= {"authentication.k8s.io/v1/TokenRequest"}
 _OPTIONS = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 _MESSAGE = re.compile(r"^message (\w+) \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^ +(?:optional|repeated|map<\w+, ([\w.]+)>) ?([\w.]*) (\w+) = (\d+);$", re.MULTILINE)

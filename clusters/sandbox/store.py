@@ -40,6 +40,7 @@ _KEPT_CHANGES = 1000  # per resource; a watch from further back is told 410 Expi
 _KEPT_EVENTS = 2000
 _FIRST_REVISION = 1000  # what lies before it is forgotten, as in a server that was restarted
 _NO_GENERATION = {"configmaps", "secrets", "events", "leases", "namespaces", "services", "nodes", "endpointslices"}
+_NO_GENERATION |= {"roles", "rolebindings", "clusterroles", "clusterrolebindings", "serviceaccounts", "resourcequotas"}
 
 
 def now() -> str:

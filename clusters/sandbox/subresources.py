@@ -1,14 +1,12 @@
-"""Scale, binding, and the reviews of one's own rights."""
+"""Scale and binding."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from aiohttp import web
 
 from clusters.sandbox.apply import track
 from clusters.sandbox.call import Call, answer
-from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Invalid
+from clusters.sandbox.errors import BadRequest, Conflict, Invalid
 from clusters.sandbox.patch import json_patch, merge
 from clusters.sandbox.store import Object, Store, Stored, now, thaw
 
@@ -70,22 +68,3 @@ async def bind(call: Call, store: Store) -> web.Response:
         store.mutate("pods", call.name or "", call.namespace, put)
         store.mutate("pods", call.name or "", call.namespace, say, status=True)
     return answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
-
-
-def review(kind: str, group: str, body: Any, user: str) -> web.Response:
-    """What the caller may do: everything, being the only user there is."""
-    if not isinstance(body, dict):
-        raise BadRequest("the body is no review")
-    result: Object = {"kind": kind, "apiVersion": f"{group}/v1", "metadata": {}}
-    if kind == "SelfSubjectReview":
-        told = {"username": user, "groups": ["system:masters", "system:authenticated"]}
-        return answer(result | {"status": {"userInfo": told}}, 201)
-    result["spec"] = body.get("spec") or {}
-    if kind == "SelfSubjectAccessReview":
-        return answer(result | {"status": {"allowed": True}}, 201)
-    if kind == "SelfSubjectRulesReview":
-        rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-        paths = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
-        status = {"resourceRules": rules, "nonResourceRules": paths, "incomplete": False}
-        return answer(result | {"status": status}, 201)
-    raise ApiError(404, "NotFound", "the server could not find the requested resource")

@@ -204,6 +204,13 @@ def _event(obj: Mapping[str, Any]) -> list[Any]:
     return [*row, source, (obj.get("message") or "").strip(), age(obj.get("firstTimestamp")), obj.get("count", 1)]
 
 
+def _binding(obj: Mapping[str, Any]) -> list[Any]:
+    bound = obj.get("subjects") or ()
+    users, groups = (", ".join(s["name"] for s in bound if s["kind"] == kind) for kind in ("User", "Group"))
+    accounts = ", ".join(f"{s.get('namespace', '')}/{s['name']}" for s in bound if s["kind"] == "ServiceAccount")
+    return [f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}", _born(obj), users, groups, accounts]
+
+
 def _autoscaler(obj: Mapping[str, Any]) -> list[Any]:
     spec, status = obj["spec"], obj.get("status") or {}
     target = spec["scaleTargetRef"]
@@ -255,6 +262,10 @@ _KINDS: dict[str, tuple[tuple[str, ...], Row]] = {
         ("Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas", "Age"),
         _autoscaler,
     ),
+    "roles": (("Name", "Created At"), lambda o: [o["metadata"]["creationTimestamp"]]),
+    "clusterroles": (("Name", "Created At"), lambda o: [o["metadata"]["creationTimestamp"]]),
+    "rolebindings": (("Name", "Role", "Age", "Users*", "Groups*", "ServiceAccounts*"), _binding),
+    "clusterrolebindings": (("Name", "Role", "Age", "Users*", "Groups*", "ServiceAccounts*"), _binding),
     "priorityclasses": (
         ("Name", "Value", "Global-Default", "Age"),
         lambda o: [o.get("value"), str(bool(o.get("globalDefault"))).lower(), _born(o)],

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from clusters.sandbox import defaults
+from clusters.sandbox import defaults, rbac
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import parse
@@ -87,6 +87,9 @@ def _metadata(kind: Kind, meta: Object, faults: Faults) -> None:
     if kind.key in ("namespaces", "services"):
         if not _DNS_LABEL.fullmatch(name) or len(name) > 63:
             faults.invalid("metadata.name", name, _SAID_LABEL)
+    elif kind.group == rbac.GROUP:
+        if name in (".", "..") or "/" in name or "%" in name:
+            faults.invalid("metadata.name", name, "may not contain '/' or '%', and may not be '.' or '..'")
     elif not _SUBDOMAIN.fullmatch(name) or len(name) > 253:
         faults.invalid("metadata.name", name, _SAID_SUBDOMAIN)
     labels(meta.get("labels") or {}, "metadata.labels", faults)
@@ -351,6 +354,45 @@ def _node(obj: Object, old: Stored | None, faults: Faults) -> None:
             faults.unsupported(f"metadata.taints[{i}].effect", taint["effect"], known)
 
 
+def _role(obj: Object, old: Stored | None, faults: Faults) -> None:
+    for i, rule in enumerate(obj.get("rules") or ()):
+        at, pages = f"rules[{i}]", rule.get("nonResourceURLs")
+        if not rule["verbs"]:
+            faults.required(f"{at}.verbs", "verbs must contain at least one value")
+        if pages:
+            shown = "[" + ",".join(f'"{page}"' for page in pages) + "]"
+            why = "namespaced rules cannot apply to non-resource URLs" if obj["kind"] == "Role" else ""
+            if not why and (rule.get("apiGroups") or rule.get("resources") or rule.get("resourceNames")):
+                why = "rules cannot apply to both regular resources and non-resource URLs"
+            if why:
+                faults.causes.append((f"{at}.nonResourceURLs", "FieldValueInvalid", f"Invalid value: {shown}: {why}"))
+            continue
+        for field, what in (("apiGroups", "api group"), ("resources", "resource")):
+            if not rule.get(field):
+                faults.required(f"{at}.{field}", f"resource rules must supply at least one {what}")
+
+
+def _binding(obj: Object, old: Stored | None, faults: Faults) -> None:
+    ref = obj["roleRef"]
+    kinds = ("Role", "ClusterRole") if obj["kind"] == "RoleBinding" else ("ClusterRole",)
+    if ref.get("apiGroup", rbac.GROUP) != rbac.GROUP:
+        faults.unsupported("roleRef.apiGroup", ref["apiGroup"], (rbac.GROUP,))
+    if ref["kind"] not in kinds:
+        faults.unsupported("roleRef.kind", ref["kind"], kinds)
+    if not ref["name"]:
+        faults.required("roleRef.name")
+    for i, subject in enumerate(obj.get("subjects") or ()):
+        if not subject["name"]:
+            faults.required(f"subjects[{i}].name")
+        if subject["kind"] not in ("ServiceAccount", "User", "Group"):
+            faults.unsupported(f"subjects[{i}].kind", subject["kind"], ("ServiceAccount", "User", "Group"))
+        elif subject["kind"] == "ServiceAccount" and not subject.get("namespace") and obj["kind"] != "RoleBinding":
+            faults.required(f"subjects[{i}].namespace")
+    if old is not None and {**ref, "apiGroup": rbac.GROUP} != old["roleRef"]:
+        shown = f'{{"APIGroup":"{rbac.GROUP}","Kind":"{ref["kind"]}","Name":"{ref["name"]}"}}'
+        faults.causes.append(("roleRef", "FieldValueInvalid", f"Invalid value: {shown}: cannot change roleRef"))
+
+
 _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
     "pods": _pod,
     "deployments": _workload,
@@ -362,4 +404,8 @@ _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
     "configmaps": _keep_data,
     "secrets": _keep_data,
     "nodes": _node,
+    "roles": _role,
+    "clusterroles": _role,
+    "rolebindings": _binding,
+    "clusterrolebindings": _binding,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from clusters.sandbox import tables, validation
+from clusters.sandbox import rbac, tables, validation
 from clusters.sandbox.apply import apply, track
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
@@ -64,8 +64,8 @@ Objects = list[Stored]
 class Verbs:
     """The verbs on resources, over one store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, rights: rbac.Rights) -> None:
+        self._store, self._rights = store, rights
         self._snapshots: OrderedDict[str, tuple[float, int, list[Stored]]] = OrderedDict()
 
     def get(self, call: Call) -> web.Response:
@@ -143,9 +143,18 @@ class Verbs:
             causes = [(what, "FieldValueRequired", "Required value: name or generateName is required")]
             raise Invalid(kind.kind, kind.group, "", causes)
         validation.check(kind, obj, None)
+        if kind.group == rbac.GROUP:
+            self._rights.check_grant(call.user, obj)
         if "managedFields" not in meta or not meta["managedFields"]:
             track(kind, None, obj, call.manager)
         return self._store.create(kind.key, obj, call.namespace, dry_run=call.dry_run)
+
+    def _may_create(self, call: Call) -> None:
+        """An update or patch that would make the object takes the right to create it too."""
+        where = {"namespace": call.namespace or "", "name": call.name or ""}
+        self._rights.check(
+            call.user, rbac.Act(verb="create", group=call.kind.group, resource=call.kind.plural, **where)
+        )
 
     def _check_namespace(self, call: Call) -> None:
         if not call.kind.namespaced:
@@ -196,6 +205,7 @@ class Verbs:
         """Replaces an object, or its status."""
         obj = self._decode(call, await call.body())
         if call.kind.key == "leases" and self._store.find("leases", call.name or "", call.namespace) is None:
+            self._may_create(call)
             return answer(self._create(call, obj).wire(), 201, call.warnings)
         return answer(self._update(call, obj).wire(), 200, call.warnings)
 
@@ -215,6 +225,8 @@ class Verbs:
             return self._store.update(kind.key, merged, dry_run=call.dry_run)
         if not status:
             validation.check(kind, obj, old)
+        if kind.group == rbac.GROUP:
+            self._rights.check_grant(call.user, obj)
         if not tracked:
             track(kind, old, obj, call.manager, "status" if status else "")
         return self._store.update(kind.key, obj, status=status, dry_run=call.dry_run)
@@ -255,6 +267,7 @@ class Verbs:
             raise BadRequest("metadata.managedFields must be nil")
         old = self._store.find(call.kind.key, call.name or "", call.namespace)
         if old is None:
+            self._may_create(call)
             bare = {"metadata": {k: v for k, v in wish["metadata"].items() if k in ("name", "namespace")}}
             fresh = apply(call.kind, bare | {k: wish[k] for k in ("apiVersion", "kind")}, wish, call.manager, False)
             return answer(self._create(call, fresh).wire(), 201, call.warnings)

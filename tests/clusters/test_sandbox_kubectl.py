@@ -213,3 +213,22 @@ def test_create_sends_protobuf_and_is_understood(kubectl):
         assert kubectl("get", "poddisruptionbudget", "made", "-o", "jsonpath={.spec.minAvailable}") == "50%"
     finally:
         kubectl("delete", "priorityclass", "test-made")
+
+
+def test_roles_tokens_and_can_i(kubectl, namespace):
+    """create role, rolebinding and token; can-i for oneself and --as another; what a token may not is Forbidden."""
+    kubectl("create", "serviceaccount", "robot")
+    kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods,deployments.apps")
+    kubectl("create", "rolebinding", "reader", "--role=reader", f"--serviceaccount={namespace}:robot")
+    robot = f"--as=system:serviceaccount:{namespace}:robot"
+
+    assert kubectl("auth", "can-i", "list", "pods", robot).strip() == "yes"
+    assert kubectl("auth", "can-i", "delete", "pods", robot, fails=True).startswith("no")
+    assert "deployments.apps" in kubectl("auth", "can-i", "--list", robot)
+    assert f"system:serviceaccounts:{namespace}" in kubectl("auth", "whoami", robot)
+    assert "Role/reader" in kubectl("get", "rolebinding", "reader")
+    assert "ServiceAccount  robot" in kubectl("describe", "rolebinding", "reader")
+    token = kubectl("create", "token", "robot", "--duration=20m").strip()
+    assert kubectl("get", "pods", "-o", "name", robot) == ""
+    assert "Forbidden" in kubectl("get", "services", robot, fails=True)
+    assert token.count(".") == 2
