@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from harness.experiment.model import Expect, Experiment
 from harness.history.reader import History
@@ -18,24 +19,27 @@ _LIMITS = (
     "replicas_within_ns",
     "undone_within_ns",
     "stable_within_ns",
+    "degraded_ns",
+    "in_flight_lost",
 )
+_SHARES = ("exposed", "budget_spent", "burn_rate")
 
 
 def judge_with_room(history: History, margin: float) -> Verdict:
     """The verdict that limits tighter by this share would have led to: 0.2 makes 4 s of a limit of 5 s.
 
-    Times and counts that must not be exceeded are tightened; what is exact already (a hold time, a floor) is not.
+    Times, shares and counts that must not be exceeded are tightened; what is exact (hold time, floor, pods) is not.
     """
     return judge_history(dataclasses.replace(history, experiment=_tightened(history.experiment, margin)))
 
 
 def _tightened(experiment: Experiment, margin: float) -> Experiment:
     block = experiment.bulletproof
-    strict: dict[str, int | float] = {
+    strict: dict[str, Any] = {
         name: math.floor(value * (1 - margin)) for name in _LIMITS if (value := getattr(block.expect, name)) is not None
     }
-    if block.expect.exposed is not None:
-        strict["exposed"] = block.expect.exposed * (1 - margin)
+    strict |= {name: value * (1 - margin) for name in _SHARES if (value := getattr(block.expect, name)) is not None}
+    strict["latency_ns"] = {name: math.floor(limit * (1 - margin)) for name, limit in block.expect.latency_ns.items()}
     expect: Expect = block.expect.model_copy(update=strict)
     return experiment.model_copy(update={"bulletproof": block.model_copy(update={"expect": expect})})
 

@@ -20,6 +20,7 @@ _DURATION_NS = {
 _NUMBER = r"(\d+(?:\.\d+)?)"
 DURATION_PATTERN = rf"^{_NUMBER}(ns|us|µs|ms|s|m|h|d)$"
 RATE_PATTERN = rf"^{_NUMBER}/(s|m)$"
+BURN_PATTERN = rf"^{_NUMBER}x$"
 SHARE_PATTERN = rf"^{_NUMBER}%$"
 
 
@@ -48,6 +49,14 @@ def parse_share(text: object) -> float:
     if share > 1:
         raise ValueError(f'"{text}" is more than 100%.')
     return share
+
+
+def parse_burn_rate(text: object) -> float:
+    """`14.4x` -> 14.4 times the pace that spends the error budget evenly over its period."""
+    match = re.fullmatch(BURN_PATTERN[1:-1], text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(_no_unit(text, "Write 14.4x."))
+    return float(match[1])
 
 
 def _no_unit(text: object, how: str) -> str:

@@ -153,6 +153,26 @@ def promised(experiment: Experiment | None) -> list[str]:
         lines.append(f"at most {format_share(expect.exposed)} of requests on another version")
     if expect.ready_floor is not None:
         lines.append(f"never fewer than {expect.ready_floor} pods ready")
+    return lines + _service_promised(experiment)
+
+
+def _service_promised(experiment: Experiment) -> list[str]:
+    expect = experiment.bulletproof.expect
+    lines = [f"{name} at most {format_duration(limit)}" for name, limit in expect.latency_ns.items()]
+    if expect.uptime is not None:
+        lines.append(f"up in {format_share(expect.uptime)} of the seconds")
+    if expect.goodput_per_s is not None:
+        lines.append(f"at least {expect.goodput_per_s:g} good answers a second while it lasts")
+    if expect.budget_spent is not None:
+        lines.append(f"at most {expect.budget_spent * 100:.3g} % of the error budget spent")
+    if expect.burn_rate is not None:
+        lines.append(f"error budget never burning above {expect.burn_rate:g}x")
+    if expect.degraded_ns is not None:
+        lines.append(f"degraded for at most {format_duration(expect.degraded_ns)} in all")
+    if expect.in_flight_lost is not None:
+        lines.append(f"at most {expect.in_flight_lost:,} of the requests under way lost")
+    if expect.gray_pods is not None:
+        lines.append("no gray pod" if not expect.gray_pods else f"at most {expect.gray_pods} gray pods")
     return lines
 
 

@@ -54,13 +54,16 @@ def errors(verdict: Verdict) -> list[dict[str, Any]]:
 
 
 def latency_table(verdict: Verdict) -> list[tuple[str, dict[str, float | None]]]:
-    """Latency by phase: its name, and its quantiles in ns."""
+    """By phase: its name, requests a second, and the quantiles of latency in ns."""
     table = []
+    flow = story.section(verdict.measurements, "throughput")
     for part, figures in story.section(verdict.measurements, "latency").items():
         if isinstance(figures, Mapping):
-            table.append(
-                (str(part), {key: story.number(figures, key) for key in ("n", "p50_ns", "p95_ns", "p99_ns", "max_ns")})
-            )
+            row = {key: story.number(figures, key) for key in ("n", "p50_ns", "p95_ns", "p99_ns", "max_ns")}
+            rates = flow.get(part)
+            for key in ("offered_per_s", "good_per_s"):
+                row[key] = story.number(rates, key) if isinstance(rates, Mapping) else None
+            table.append((str(part), row))
     return table
 
 

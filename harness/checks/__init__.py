@@ -40,6 +40,17 @@ _CATALOGUE = (
     Described("stable_within", _PROMISE, "after a bad release the stable version was back (expect.stable_within)"),
     Described("exposed", _PROMISE, "few requests met the bad release (expect.exposed)"),
     Described("undone_within", _PROMISE, "the fault was undone in time (expect.undone_within)"),
+    Described("latency_pNN", _PROMISE, "the run's latency quantile kept its limit (each of expect.latency)"),
+    Described("steady_latency_pNN", _PROMISE, "the steady state's too, at 95 % (each of expect.latency)"),
+    Described("uptime", _PROMISE, "the SLOs were met in enough of the run's seconds (expect.uptime)"),
+    Described("goodput", _PROMISE, "clients got enough good answers a second all the time (expect.goodput)"),
+    Described("budget_NAME", _PROMISE, "the run spent little of the SLO's error budget (expect.budget_spent)"),
+    Described("burn_NAME", _PROMISE, "the error budget did not burn too fast (expect.burn_rate)"),
+    Described("degraded", _PROMISE, "outages were short, all together (expect.degraded)"),
+    Described(
+        "in_flight_lost", _PROMISE, "requests under way when the fault struck ended well (expect.in_flight_lost)"
+    ),
+    Described("gray_pods", _PROMISE, "no pod was ready and yet bad for its clients (expect.gray_pods)"),
     Described("settles", _PROMISE, "service met its SLOs after the undo (always)"),
 )
 

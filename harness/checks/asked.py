@@ -25,6 +25,7 @@ from harness.checks import (
     wrong_answers,
 )
 from harness.checks.answer import Answer, invalid
+from harness.checks.asked_service import service_promises
 from harness.experiment.model import Slo
 from harness.history import requests as outcomes
 from harness.history.columns import Mask
@@ -102,6 +103,8 @@ def _promises(case: Case) -> Iterator[Question]:
     if expect.undone_within_ns is not None:
         expected = f"undone and verified within {format_duration(expect.undone_within_ns)}"
         yield ask("undone_within", expected, _undone(expect.undone_within_ns))
+    for name, expected, answer in service_promises(case):
+        yield ask(name, expected, answer)
     yield ask("settles", "every SLO met after the undo", _settles)
 
 

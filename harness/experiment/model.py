@@ -8,7 +8,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 from harness import units
 from harness.experiment.shape import SHAPE_PATTERN, Curve, check_shape, curve
@@ -28,6 +36,12 @@ Share = Annotated[
     BeforeValidator(units.parse_share),
     WithJsonSchema({"type": "string", "pattern": units.SHARE_PATTERN, "examples": ["99.9%"]}),
 ]
+BurnRate = Annotated[
+    float,
+    BeforeValidator(units.parse_burn_rate),
+    WithJsonSchema({"type": "string", "pattern": units.BURN_PATTERN, "examples": ["14.4x"]}),
+]
+Quantile = Annotated[str, StringConstraints(pattern=r"^p[1-9]\d?(\.\d+)?$")]
 
 Shape = Annotated[
     str,
@@ -146,6 +160,42 @@ class Expect(_Model):
         None, description="After a bad release: share of requests that another version may have answered until then."
     )
     ready_floor: int | None = Field(None, ge=0, description="Fewest ready pods at any time of the run.")
+    latency_ns: dict[Quantile, DurationNs] = Field(
+        {},
+        alias="latency",
+        description="Latency quantiles, counted from schedule, at most: {p50: 50ms, p99: 400ms}. Of the whole run, and "
+        "of the steady state at 95 %.",
+    )
+    uptime: Share | None = Field(
+        None, description="Share of the run's seconds in which the strictest SLO was met, at least."
+    )
+    goodput_per_s: RatePerS | None = Field(
+        None,
+        alias="goodput",
+        description="Good answers per second, at least, in every 5 s from the fault to the undo.",
+    )
+    budget_spent: Share | None = Field(
+        None, description="Share of each SLO's error budget (of its whole period) that the run may spend."
+    )
+    burn_rate: BurnRate | None = Field(
+        None, description="How fast the error budget may burn in 5 minutes and in 1 hour at once; 14.4x would page."
+    )
+    degraded_ns: DurationNs | None = Field(
+        None, alias="degraded", description="All outages from the fault to the undo together, at most."
+    )
+    in_flight_lost: int | None = Field(
+        None, ge=0, description="Requests under way when the fault struck that may end badly."
+    )
+    gray_pods: int | None = Field(
+        None,
+        ge=0,
+        description="Pods that stay ready from the fault to the undo and serve worse than the others, at most.",
+    )
+
+    @property
+    def latency_shares(self) -> dict[str, tuple[float, int]]:
+        """`p99` -> (0.99, limit in ns), in the order of the file."""
+        return {name: (round(float(name[1:]) / 100, 12), limit) for name, limit in self.latency_ns.items()}
 
 
 class BlastRadius(_Model):
@@ -213,6 +263,11 @@ class Slo(_Model):
     within_ns: int | None = None
     measured_from: Literal["scheduled", "sent"] = "scheduled"
     file: str = ""
+
+    @property
+    def budget_s(self) -> float:
+        """Seconds of service that the period allows to be lost: 2592 at 99.9 % over 30 days."""
+        return self.window_days * 86_400 * (1 - self.target)
 
 
 class Experiment(_Model):

@@ -1,10 +1,15 @@
 """OpenSLO v1 documents, in the subset that Bulletproof judges. What is outside it is refused by name.
 
-The subset is what other OpenSLO readers of the field share: one objective, an inline ratio indicator, Occurrences, a
-rolling window. Durations of OpenSLO know no seconds, so the latency limit stands in the metric source's free-form
-spec, where OpenSLO leaves room for exactly that:
+The subset is what other OpenSLO readers of the field share: one objective, an inline indicator, Occurrences, a
+rolling window. Durations of OpenSLO know no seconds, so the latency limit of a ratio stands in the metric source's
+free-form spec, where OpenSLO leaves room for exactly that:
 
-    metricSource: {type: bulletproof, spec: {outcome: ok, within: 250ms, from: scheduled}}
+    ratioMetric: ... metricSource: {type: bulletproof, spec: {outcome: ok, within: 250ms, from: scheduled}}
+
+A threshold indicator says the same with OpenSLO's own words; a request without a right answer meets no threshold:
+
+    thresholdMetric: {metricSource: {type: bulletproof, spec: {metric: latency, unit: ms, from: scheduled}}}
+    objectives: [{op: lte, value: 250, target: 0.99}]
 """
 
 from __future__ import annotations
@@ -66,9 +71,25 @@ class _Ratio(_Strict):
     total: _Total
 
 
+class _LatencySpec(_Strict):
+    metric: Literal["latency"]
+    unit: Literal["ms", "s"]
+    measured_from: Literal["scheduled", "sent"] = Field("scheduled", alias="from")
+
+
+class _LatencySource(_Strict):
+    type: Literal["bulletproof"]
+    spec: _LatencySpec
+
+
+class _Threshold(_Strict):
+    metricSource: _LatencySource  # noqa: N815
+
+
 class _IndicatorSpec(_Strict):
     description: str | None = None
-    ratioMetric: _Ratio  # noqa: N815
+    ratioMetric: _Ratio | None = None  # noqa: N815
+    thresholdMetric: _Threshold | None = None  # noqa: N815
 
 
 class _Indicator(_Strict):
@@ -91,6 +112,8 @@ class _Objective(_Strict):
     displayName: str | None = None  # noqa: N815
     target: float | None = Field(None, gt=0, lt=1)
     targetPercent: float | None = Field(None, gt=0, lt=100)  # noqa: N815
+    op: Literal["lte"] | None = None
+    value: float | None = Field(None, gt=0)
 
 
 class _Spec(_Strict):
@@ -112,7 +135,6 @@ class _Document(_Strict):
 # Parts of OpenSLO that are right there and that we don't judge, with what to write instead.
 _NOT_JUDGED = {
     "indicatorRef": "Write the indicator inline: indicator.",
-    "thresholdMetric": "Write ratioMetric; a latency limit is `within` of its good metric.",
     "bad": "Write good.",
     "raw": "Write good and total.",
     "rawType": "Write good and total.",
@@ -120,8 +142,6 @@ _NOT_JUDGED = {
     "alertPolicies": "Alerts are another experiment's promise.",
     "timeSliceTarget": "Write budgetingMethod: Occurrences.",
     "timeSliceWindow": "Write budgetingMethod: Occurrences.",
-    "op": "Write the limit as `within` of the good metric.",
-    "value": "Write the limit as `within` of the good metric.",
     "compositeWeight": "Write one SLO a document.",
     "indicator": "Write the indicator in spec.indicator.",
 }
@@ -164,14 +184,30 @@ def _slo(document: _Document, file: str) -> Slo:
     if (objective.target is None) == (objective.targetPercent is None):
         raise ValueError("needs target (0.999) or targetPercent (99.9), and only one of them.")
     target = objective.target if objective.target is not None else round((objective.targetPercent or 0) / 100, 12)
-    good = document.spec.indicator.spec.ratioMetric.good.metricSource.spec
+    within_ns, measured_from = _limit(document.spec.indicator.spec, objective)
     window = document.spec.timeWindow[0].duration
     return Slo(
         name=document.metadata.name,
         service=document.spec.service,
         target=target,
         window_days=int(window[:-1]) * _WINDOW_DAYS[window[-1]],
-        within_ns=good.within_ns,
-        measured_from=good.measured_from,
+        within_ns=within_ns,
+        measured_from=measured_from,
         file=file,
     )
+
+
+def _limit(indicator: _IndicatorSpec, objective: _Objective) -> tuple[int | None, Literal["scheduled", "sent"]]:
+    """The latency limit, and where it counts from. Raises ValueError where indicator and objective do not fit."""
+    if (indicator.ratioMetric is None) == (indicator.thresholdMetric is None):
+        raise ValueError("needs an indicator with ratioMetric or thresholdMetric, and only one of them.")
+    if indicator.ratioMetric is not None:
+        if objective.op is not None or objective.value is not None:
+            raise ValueError("has op or value, which belong to a thresholdMetric. Write `within` of the good metric.")
+        good = indicator.ratioMetric.good.metricSource.spec
+        return good.within_ns, good.measured_from
+    assert indicator.thresholdMetric is not None
+    if objective.op is None or objective.value is None:
+        raise ValueError("needs op: lte and value, the limit of its thresholdMetric.")
+    latency = indicator.thresholdMetric.metricSource.spec
+    return round(objective.value * (1e6 if latency.unit == "ms" else 1e9)), latency.measured_from

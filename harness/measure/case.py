@@ -137,6 +137,15 @@ class Case:
             return Tally(scheduled=len(self.requests), good=int(one.good.sum()), bad=int(one.bad.sum()))
         return Tally(scheduled=int(rows.sum()), good=int((one.good & rows).sum()), bad=int((one.bad & rows).sum()))
 
+    def answered_within(self, limit_ns: int) -> Goodness:
+        """Good: the right answer within this time of its schedule, whatever the SLOs say."""
+        slo = Slo(name="latency", service="", target=0.5, window_days=1.0, within_ns=limit_ns, file="")
+        return goodness(self.requests, slo)
+
+    def tally_of(self, one: Goodness) -> Tally:
+        """All requests by this goodness."""
+        return Tally(scheduled=len(self.requests), good=int(one.good.sum()), bad=int(one.bad.sum()))
+
     def first_ns(self, rows: Mask) -> int | None:
         """When the first of these requests was scheduled."""
         at = int(rows.argmax()) if len(rows) else 0

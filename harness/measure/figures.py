@@ -13,6 +13,7 @@ from harness.units import NS_PER_S
 
 WINDOW_NS = NS_PER_S
 TOP_ERRORS = 20
+BURN_WINDOWS = {"5m": 300, "1h": 3600}  # s; those of the fast page of the SRE workbook
 
 
 def quantiles(values: Ints, *shares: float) -> list[int]:
@@ -28,13 +29,24 @@ def latency(requests: Requests, rows: Mask | slice, timeout_ns: int) -> dict[str
 
     Requests that were never sent are left out.
     """
-    took = requests.end_ns[rows] - requests.scheduled_ns[rows]
-    answered = Coded(requests.outcome.codes[rows], requests.outcome.names).is_(outcomes.OK, outcomes.WRONG_ANSWER)
-    took = np.where(answered, took, np.maximum(took, timeout_ns))[requests.sent_ns[rows] >= 0]
+    took = _took(requests, rows, timeout_ns, outcomes.OK, outcomes.WRONG_ANSWER)
     if not len(took):
         return {"p50_ns": None, "p95_ns": None, "p99_ns": None, "max_ns": None, "n": 0}
     p50, p95, p99, most = quantiles(took, 0.5, 0.95, 0.99, 1.0)
     return {"p50_ns": p50, "p95_ns": p95, "p99_ns": p99, "max_ns": most, "n": len(took)}
+
+
+def latency_quantile(requests: Requests, rows: Mask | slice, timeout_ns: int, share: float) -> int | None:
+    """One quantile of the same, a wrong answer counting as none; None without a request that was sent."""
+    took = _took(requests, rows, timeout_ns, outcomes.OK)
+    return quantiles(took, share)[0] if len(took) else None
+
+
+def _took(requests: Requests, rows: Mask | slice, timeout_ns: int, *answers: str) -> Ints:
+    took = requests.end_ns[rows] - requests.scheduled_ns[rows]
+    answered = Coded(requests.outcome.codes[rows], requests.outcome.names).is_(*answers)
+    found: Ints = np.where(answered, took, np.maximum(took, timeout_ns))[requests.sent_ns[rows] >= 0]
+    return found
 
 
 def lag(requests: Requests, limit_ns: int) -> dict[str, Any]:
@@ -77,6 +89,24 @@ def worst_lost_s(scheduled_ns: Ints, bad: Mask, rate_per_s: float, window_ns: in
         return 0.0
     upto = np.searchsorted(times, times + window_ns, side="left")
     return float((upto - np.arange(len(times))).max() / rate_per_s)
+
+
+def burn_rates(scheduled_ns: Ints, bad: Mask, rate_per_s: float, target: float) -> dict[str, float]:
+    """The worst burn rate in any window of each length: bad ratio / (1 - target), at the declared arrival rate."""
+    return {
+        name: worst_lost_s(scheduled_ns, bad, rate_per_s, seconds * NS_PER_S) / seconds / (1 - target)
+        for name, seconds in BURN_WINDOWS.items()
+    }
+
+
+def throughput(requests: Requests, rows: slice, good: Mask, seconds: float) -> dict[str, float]:
+    """Requests per second: scheduled, answered (rightly or not), and good by every SLO."""
+    answered = requests.outcome.is_(outcomes.OK, outcomes.WRONG_ANSWER)[rows]
+    return {
+        "offered_per_s": len(answered) / seconds,
+        "answered_per_s": float(answered.sum()) / seconds,
+        "good_per_s": float(good[rows].sum()) / seconds,
+    }
 
 
 def by_connection(requests: Requests, bad: Mask) -> dict[str, dict[str, int]]:

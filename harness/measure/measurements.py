@@ -14,7 +14,6 @@ from harness.measure.stages import recovery_stages
 from harness.measure.steady import bound
 from harness.units import NS_PER_S
 
-BURN_WINDOWS = {"5m": 300, "1h": 3600}  # s
 PAGE_BURN = 14.4  # SRE workbook: 2 % of a 30-day budget in an hour
 LATENCY_PHASES = (Phase.BASELINE, Phase.FAULT, Phase.RECOVER, Phase.ROLLBACK, Phase.SETTLE)
 
@@ -28,6 +27,7 @@ def measurements(case: Case) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "requests", lambda: _requests(case)
     yield "slos", lambda: [_slo(case, slo) for slo in case.experiment.slos]
     yield "latency", lambda: _latency(case)
+    yield "throughput", lambda: _throughput(case)
     yield "recovery", lambda: _recovery(case)
     yield "lost_s", lambda: _lost_s(case)
     yield "lag", lambda: figures.lag(case.requests, case.spec.load.lag_limit_ns)
@@ -95,12 +95,8 @@ def _slo(case: Case, slo: Slo) -> dict[str, Any]:
     tally, rate = case.tally(slo=slo), case.mean_rate_per_s
     bad = case.by_slo[slo.name].bad
     lost_s = tally.bad / rate
-    budget_s = slo.window_days * 86_400 * (1 - slo.target)
-    burn: dict[str, Any] = {}
-    for name, seconds in BURN_WINDOWS.items():
-        worst = figures.worst_lost_s(case.requests.scheduled_ns, bad, rate, seconds * NS_PER_S)
-        burn[name] = worst / seconds / (1 - slo.target)
-    burn["would_page"] = all(burn[name] > PAGE_BURN for name in BURN_WINDOWS)
+    rates = figures.burn_rates(case.requests.scheduled_ns, bad, rate, slo.target)
+    burn = {**rates, "would_page": all(pace > PAGE_BURN for pace in rates.values())}
     steady = None
     if case.baseline_span is not None and case.baseline.any():
         rows = case.baseline
@@ -114,8 +110,8 @@ def _slo(case: Case, slo: Slo) -> dict[str, Any]:
         "good": tally.good,
         "availability": tally.good / tally.scheduled if tally.scheduled else None,
         "lost_s": lost_s,
-        "budget_s": budget_s,
-        "budget_spent": lost_s / budget_s,
+        "budget_s": slo.budget_s,
+        "budget_spent": lost_s / slo.budget_s,
         "burn": burn,
         "steady_bound": steady,
     }
@@ -126,6 +122,19 @@ def _latency(case: Case) -> dict[str, Any]:
     found = {phase.value: figures.latency(case.requests, case.rows_of(phase), timeout) for phase in LATENCY_PHASES}
     found[Phase.BASELINE.value] = figures.latency(case.requests, case.baseline, timeout)
     return {**found, "all": figures.latency(case.requests, slice(None), timeout)}
+
+
+def _throughput(case: Case) -> dict[str, Any]:
+    """By phase, where the phase lasted under load."""
+    found = {}
+    for span in case.timeline.spans:
+        begin, end = max(span.start_ns, case.timeline.start_ns or 0), span.end_ns
+        if span.phase in LATENCY_PHASES and end is not None and end > begin:
+            seconds = (end - begin) / NS_PER_S
+            found[span.phase.value] = figures.throughput(
+                case.requests, case.rows_of(span.phase), case.overall.good, seconds
+            )
+    return found
 
 
 def _recovery(case: Case) -> dict[str, Any] | None:

@@ -32,6 +32,10 @@ class Pod:
     ready: list[Interval] = field(default_factory=list)
     endpoint: list[Interval] = field(default_factory=list)
 
+    def ready_throughout(self, begin_ns: int, end_ns: int) -> bool:
+        """Whether it was ready from one moment to the other without a break."""
+        return any(since <= begin_ns and (until is None or until >= end_ns) for since, until in self.ready)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadyCount:

@@ -225,7 +225,18 @@ def test_a_clock_that_steps_in_the_run_never_helps_the_platform(broken, copy_of,
 
 
 # Each promise alone, so that no other check catches what this one should: 3 s of outage break all of them.
-ALONE = st.sampled_from([{"recovers_within": "2s"}, {"lost": "1s"}, {"lost_requests": 100}])
+ALONE = st.sampled_from(
+    [
+        {"recovers_within": "2s"},
+        {"lost": "1s"},
+        {"lost_requests": 100},
+        {"degraded": "2s"},
+        {"uptime": "90%"},
+        {"goodput": "70/s"},
+        {"budget_spent": "0.0001%"},  # of 50 % of 30 days: 1.3 s
+        {"latency": {"p95": "200ms"}},
+    ]
+)
 
 
 @MANY

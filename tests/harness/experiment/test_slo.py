@@ -61,10 +61,6 @@ def test_a_file_may_hold_several(tmp_path):
             "spec.indicatorRef: Bulletproof does not carry this out. Write the indicator inline: indicator.",
         ),
         (
-            ("ratioMetric:", "thresholdMetric:"),
-            "spec.indicator.spec.thresholdMetric: Bulletproof does not carry this out.",
-        ),
-        (
             ("        good:", "        bad:"),
             "spec.indicator.spec.ratioMetric.bad: Bulletproof does not carry this out. Write good.",
         ),
@@ -83,7 +79,8 @@ def test_a_file_may_hold_several(tmp_path):
             ("target: 0.98", "target: 0.98, targetPercent: 98"),
             "needs target (0.999) or targetPercent (99.9), and only one",
         ),
-        (("target: 0.98", "target: 0.98, op: lt"), "spec.objectives[0].op: Bulletproof does not carry this out."),
+        (("target: 0.98", "target: 0.98, op: lt"), 'spec.objectives[0].op: "lt" is not allowed. Did you mean lte?'),
+        (("target: 0.98", "target: 0.98, op: lte, value: 3"), "has op or value, which belong to a thresholdMetric."),
         (
             ("type: bulletproof, spec: {outcome: ok", "type: prometheus, spec: {outcome: ok"),
             '"prometheus" is not allowed. Write bulletproof.',
@@ -101,6 +98,55 @@ def test_what_is_not_judged_is_refused_by_name(tmp_path, change, said):
         load_slos(written(tmp_path, change))
 
     assert any(said in str(error) for error in caught.value.errors), [str(error) for error in caught.value.errors]
+
+
+THRESHOLD = """
+apiVersion: openslo/v1
+kind: SLO
+metadata: {name: fast}
+spec:
+  service: detector
+  indicator:
+    metadata: {name: fast}
+    spec:
+      thresholdMetric: {metricSource: {type: bulletproof, spec: {metric: latency, unit: ms}}}
+  timeWindow: [{duration: 30d, isRolling: true}]
+  budgetingMethod: Occurrences
+  objectives: [{op: lte, value: 250, target: 0.99}]
+"""
+
+
+@pytest.mark.parametrize(("unit", "within_ns"), [("ms", 250_000_000), ("s", 250_000_000_000)])
+def test_a_threshold_indicator_is_a_latency_limit(tmp_path, unit, within_ns):
+    """The same objective in OpenSLO's own words."""
+    path = tmp_path / "slo.yaml"
+    path.write_text(THRESHOLD.replace("unit: ms", f"unit: {unit}"))
+
+    (slo,) = load_slos(path)
+
+    assert (slo.within_ns, slo.target, slo.measured_from) == (within_ns, 0.99, "scheduled")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (", value: 250", "", "needs op: lte and value"),
+        ("op: lte, ", "", "needs op: lte and value"),
+        ("op: lte", "op: gt", '"gt" is not allowed. Write lte.'),
+        ("value: 250", "value: 0", "must be more than 0"),
+        ("metric: latency", "metric: tokens", '"tokens" is not allowed. Write latency.'),
+        ("unit: ms", "unit: us", '"us" is not allowed.'),
+    ],
+)
+def test_a_threshold_that_is_not_judged_is_refused(tmp_path, old, new, said):
+    """By name, as above."""
+    path = tmp_path / "slo.yaml"
+    path.write_text(THRESHOLD.replace(old, new))
+
+    with pytest.raises(FileErrors) as caught:
+        load_slos(path)
+
+    assert said in str(caught.value)
 
 
 def test_two_objectives_are_refused(tmp_path):

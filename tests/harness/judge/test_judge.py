@@ -58,11 +58,19 @@ def test_the_catalogue_names_every_check_that_is_asked(tmp_path):
         "stable_within": "10s",
         "exposed": "10%",
         "ready_floor": 2,
+        "latency": {"p99": "250ms"},
+        "uptime": "99%",
+        "goodput": "150/s",
+        "budget_spent": "1%",
+        "burn_rate": "14.4x",
+        "degraded": "1s",
+        "in_flight_lost": 0,
+        "gray_pods": 0,
     }
 
-    verdict = judge(build_run(tmp_path, expect=everything, stable_version="1"))
+    verdict = judge(build_run(tmp_path, expect=everything, stable_version="1", latency_scale=10.0))
 
-    asked = {one.name.replace("_detector", "_NAME"): one.kind for one in verdict.checks}
+    asked = {one.name.replace("_detector", "_NAME").replace("p99", "pNN"): one.kind for one in verdict.checks}
     assert asked == {one.name: one.kind for one in catalogue()}
     assert verdict.verdict is PASSED
 
