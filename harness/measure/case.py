@@ -159,7 +159,6 @@ class Case:
         workload = self.spec.workload
         return read_pods(
             self.history.watched,
-            self.history.actions,
             namespace=workload.namespace,
             selector=workload.selector,
             service=workload.service,
@@ -208,6 +207,7 @@ class Case:
         tally = self.tally(self.baseline)
         observed = Observed(
             scheduled_ns=self.requests.scheduled_ns,
+            sent_ns=self.requests.sent_ns,
             bad=bad & known,
             known=known,
             in_flight_bad=bool((under_way & bad & known).any()),

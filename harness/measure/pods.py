@@ -6,11 +6,11 @@ nothing is known, and whoever asks about such a time is told so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.history.records import Note, Record, Watched
+from harness.history.records import Watched
 from harness.measure.selectors import matches
 
 FOREVER_NS = 2**63 - 1
@@ -83,14 +83,12 @@ class Pods:
         return next((pod for pod in self.pods if pod.uid == uid), None)
 
 
-def read_pods(
-    watched: Sequence[Watched], actions: Iterable[Record], *, namespace: str, selector: str, service: str
-) -> Pods:
+def read_pods(watched: Sequence[Watched], *, namespace: str, selector: str, service: str) -> Pods:
     """The workload's pods from the watches. Raises ValueError for a selector that is not understood."""
     pods = _pods([one for one in watched if one.kind == "Pod"], namespace, selector)
     slices = [one for one in watched if one.kind == "EndpointSlice"]
     events = _endpoints(slices, namespace, service, pods)
-    gaps = _gaps(watched, actions, "Pod")
+    gaps = _gaps(watched, "Pod")
     ordered = tuple(sorted(pods.values(), key=lambda pod: (pod.seen_ns, pod.name)))
     return Pods(
         pods=ordered,
@@ -185,7 +183,7 @@ def _set(intervals: list[Interval], t_ns: int, on: bool) -> None:
         intervals[-1] = (intervals[-1][0], t_ns)
 
 
-def _gaps(watched: Sequence[Watched], actions: Iterable[Record], kind: str) -> tuple[tuple[int, int], ...]:
+def _gaps(watched: Sequence[Watched], kind: str) -> tuple[tuple[int, int], ...]:
     gaps: list[tuple[int, int]] = []
     lost: int | None = None
     for event in watched:
@@ -194,10 +192,8 @@ def _gaps(watched: Sequence[Watched], actions: Iterable[Record], kind: str) -> t
         elif event.kind == kind and event.verb == "RESUMED" and lost is not None:
             gaps.append((lost, event.t_ns))
             lost = None
-    ended = [one.t_ns for one in actions if isinstance(one, Note) and one.text.startswith(f"the watch on {kind} ended")]
-    ends = [*ended, *([lost] if lost is not None else [])]
-    if ends:
-        gaps.append((min(ends), FOREVER_NS))
+    if lost is not None:
+        gaps.append((lost, FOREVER_NS))
     return tuple(gaps)
 
 

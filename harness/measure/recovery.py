@@ -25,7 +25,7 @@ class Outage:
 
     first_ns: int  # first bad request, scheduled
     last_ns: int  # last bad request, scheduled
-    by_ns: int | None  # a good one after it, scheduled, by which it was over; None: the run ended bad
+    by_ns: int | None  # a good one after it, scheduled (or sent, where that was later), by which it was over
     bad: int  # requests
     held: bool  # the hold time passed after it, and was seen to be good
 
@@ -41,7 +41,7 @@ class Recovery:
 
     start_ns: int  # proven start of the fault's effect
     after_ns: int  # last bad request of the first outage; the start itself where there is none
-    by_ns: int | None  # the request of the stretch that stayed good by which it is sure; None: none came
+    by_ns: int | None  # the request of the stretch that stayed good by which it is sure, as above; None: none came
     held: bool  # that stretch was seen to last for the hold time
     outages: tuple[Outage, ...]  # all of them, relapses included, noise and aftershocks not
     noise: int  # bad requests of the run that are no more than what the baseline had
@@ -111,6 +111,7 @@ class Observed:
     """What recovery is found in: requests sorted by scheduled time, and how the baseline was."""
 
     scheduled_ns: Ints
+    sent_ns: Ints
     bad: Mask
     known: Mask  # rows that say good or bad; the others are passed over
     in_flight_bad: bool  # a request that was under way when the first fault struck ended badly
@@ -144,7 +145,7 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
     known = seen.known & after & ~noise
     times, wrong = seen.scheduled_ns[known], seen.bad[known]
     outages = [
-        surely_over(outage, times, wrong, seen.hold_ns)
+        _proven(seen, surely_over(outage, times, wrong, seen.hold_ns))
         for outage in find_outages(seen.scheduled_ns, seen.bad & known, known, seen.hold_ns, seen.end_ns)
     ]
     found = []
@@ -154,6 +155,16 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
         in_flight_bad = seen.in_flight_bad and number == 0
         found.append(_recover(seen, known, own, struck, proven, int(noise.sum()), in_flight_bad))
     return tuple(found)
+
+
+def _proven(seen: Observed, outage: Outage) -> Outage:
+    """A good answer says nothing about the time before its request was sent: what was sent late proves later."""
+    return outage if outage.by_ns is None else replace(outage, by_ns=_when_sent(seen, outage.by_ns))
+
+
+def _when_sent(seen: Observed, scheduled_ns: int) -> int:
+    row = int(np.searchsorted(seen.scheduled_ns, scheduled_ns))
+    return max(scheduled_ns, int(seen.sent_ns[row]))
 
 
 def _recover(
@@ -167,6 +178,6 @@ def _recover(
     else:
         rows = np.flatnonzero(known & (seen.scheduled_ns >= start))
         after_ns = start
-        by_ns = int(seen.scheduled_ns[rows[0]]) if len(rows) else None
+        by_ns = _when_sent(seen, int(seen.scheduled_ns[rows[0]])) if len(rows) else None
         held = by_ns is not None and seen.end_ns - by_ns >= seen.hold_ns
     return Recovery(start_ns=start, after_ns=after_ns, by_ns=by_ns, held=held, outages=tuple(outages), noise=noise)

@@ -46,9 +46,9 @@ def _endpoint_removed(strikes: Sequence[Strike], pods: Pods, struck: int) -> int
     return min(ends, default=None)
 
 
-def _answered(scheduled_ns: int | None, requests: Requests) -> int | None:
-    """When the request that was scheduled then had its answer."""
-    if scheduled_ns is None:
+def _answered(by_ns: int | None, requests: Requests) -> int | None:
+    """When the request that was scheduled then, or sent late then, had its answer."""
+    if by_ns is None:
         return None
-    rows = (requests.scheduled_ns == scheduled_ns).nonzero()[0]
+    rows = ((requests.scheduled_ns == by_ns) | (requests.sent_ns == by_ns)).nonzero()[0]
     return int(requests.end_ns[rows[0]]) if len(rows) else None

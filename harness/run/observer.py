@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.errors import BulletproofError
 from harness.history.records import Note, Record, Watched
 from harness.kube import Cluster
 
@@ -54,8 +53,9 @@ class Observer:
 
         try:
             self._cluster.watch(kind, namespace, None, on_event, self._stop)
-        except BulletproofError as error:
-            text = f"the watch on {kind} ended: {error.message}"
+        except Exception as error:  # noqa: BLE001 - whatever ends a watch, from here on nothing is known of this kind
+            on_event("LOST", {})
+            text = f"the watch on {kind} ended: {getattr(error, 'message', repr(error))}"
             self._record(Note(t_ns=time.monotonic_ns(), text=text, level="warning"))
 
 

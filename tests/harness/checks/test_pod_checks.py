@@ -6,7 +6,7 @@ import pytest
 
 from harness.checks.ready_floor import ready_floor
 from harness.checks.replicas_within import replicas_within
-from harness.history.records import Evidence, Note, Watched
+from harness.history.records import Evidence, Watched
 from harness.measure.pods import read_pods
 from harness.measure.timeline import Strike
 from harness.verdict import VerdictName
@@ -30,9 +30,9 @@ def watched(*events):
     ]
 
 
-def pods_of(events, notes=()):
+def pods_of(events):
     """The workload's pods."""
-    return read_pods(events, notes, namespace="inference", selector="app=detector", service="detector")
+    return read_pods(events, namespace="inference", selector="app=detector", service="detector")
 
 
 def strike(uid="uid-a", claim="pod-gone"):
@@ -132,10 +132,8 @@ def test_the_floor_is_kept_at_all_times_or_not(events, floor, verdict):
 
 
 def test_a_watch_that_ended_leaves_the_rest_unknown():
-    """The observer notes it; nothing after it is known."""
-    note = Note(t_ns=20 * S, text="the watch on Pod ended: forbidden", level="warning")
-
-    pods = pods_of(watched(GONE, NEW, (14, "MODIFIED", "d", True)), [note])
+    """LOST, and never RESUMED."""
+    pods = pods_of(watched(GONE, NEW, (14, "MODIFIED", "d", True), (20, "LOST", "", None)))
 
     assert ready_floor(pods, (5 * S, 40 * S), 2).verdict is INVALID
     assert replicas_within(pods, [strike()], 40 * S, 10 * S, 2 * S).verdict is INVALID

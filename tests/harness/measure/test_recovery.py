@@ -72,7 +72,8 @@ def observed(times, bad, **changes):
         "baseline_requests": 3000,
         "baseline_bad": 0,
     }
-    return Observed(**{**values, **changes})
+    values = {**values, **changes}
+    return Observed(**{"sent_ns": values["scheduled_ns"], **values})
 
 
 TIMES = np.arange(0, 30 * S, S // 200, dtype=np.int64)
@@ -84,6 +85,15 @@ def between(*spans):
     for begin, end in spans:
         bad |= (begin * S <= TIMES) & (end * S > TIMES)
     return bad
+
+
+def test_a_good_request_proves_from_when_it_was_sent():
+    """One that left 30 ms late met a service that may have come back meanwhile."""
+    sent = TIMES + np.where((TIMES >= 3 * S) & (TIMES < 3.2 * S), 30_000_000, 0)
+
+    (recovery,) = recover_each(observed(TIMES, between((0, 3)), sent_ns=sent), [(0, None)], 25 * S)
+
+    assert recovery.by_ns == 3 * S + 30_000_000
 
 
 @settings(max_examples=100, deadline=None)
