@@ -20,6 +20,7 @@ demo: setup  ## The main job: experiments/gpu-pod-kill.yaml on the embedded sand
 
 test: setup  ## All fast tests
 	$(BIN)/python -m pytest tests --ignore tests/loadtests --ignore tests/conformance -m "not slow" -n 4 --dist loadfile
+	$(BIN)/python -m pytest tests/conformance -n 2  # on a fresh sandbox; waits of its own, so apart from the others
 	$(BIN)/python -m pytest tests/loadtests -m "not slow"  # alone: they hold the load to its schedule
 
 check: setup  ## Format, lint, types, import contracts, fast tests
