@@ -7,12 +7,16 @@ import hashlib
 import http.client
 import json
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 from clusters.api import Api, ApiRefused, ApiUnreachable, Object
 from clusters.context import reach
 from clusters.provider import PLATFORM_LABEL, ClusterError, Progress
+
+# Host and port of a Service's port, by namespace, name and port.
+Endpoint = Callable[[Api, str, str, str | int], tuple[str, int]]
 
 WAIT_S = 120.0
 TAKE_DOWN_S = 60.0
@@ -30,10 +34,12 @@ _PRUNED = (
 _ORDER = ("Namespace", "CustomResourceDefinition", "PriorityClass", "ConfigMap", "Secret", "Service")
 
 
-def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float = WAIT_S) -> None:
+def deploy(
+    api: Api, objects: list[Object], progress: Progress, *, wait_s: float = WAIT_S, endpoint: Endpoint = reach.endpoint
+) -> None:
     """The cluster has these objects and no others that an earlier platform left; every Deployment's pods serve.
 
-    Raises ClusterError that says which pod is not ready and why.
+    `endpoint` says where this machine reaches a Service. Raises ClusterError that says which pod is not ready and why.
     """
     for obj in sorted(objects, key=_rank):
         obj["metadata"].setdefault("labels", {})[PLATFORM_LABEL] = "reference"
@@ -50,7 +56,7 @@ def deploy(api: Api, objects: list[Object], progress: Progress, *, wait_s: float
             wait_for_answers(api, obj["metadata"]["namespace"], obj["metadata"]["name"], progress, deadline)
     for obj in objects:
         if obj["kind"] == "Service":
-            wait_for_service(api, obj, progress, deadline)
+            wait_for_service(api, obj, progress, deadline, endpoint)
 
 
 def _apply_afresh(api: Api, obj: Object, progress: Progress) -> None:
@@ -153,13 +159,13 @@ def wait_for_answers(api: Api, namespace: str, name: str, progress: Progress, de
                 time.sleep(POLL_S)
 
 
-def wait_for_service(api: Api, service: Object, progress: Progress, deadline: float) -> None:
+def wait_for_service(api: Api, service: Object, progress: Progress, deadline: float, endpoint: Endpoint) -> None:
     """The Service answers here on its HTTP port: nodes hear of ready endpoints about a second after the API server."""
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     told = False
     while True:
         try:
-            host, port = reach.endpoint(api, namespace, name, "http")
+            host, port = endpoint(api, namespace, name, "http")
             connection = http.client.HTTPConnection(host, port, timeout=POLL_S * 10)
             try:
                 connection.request("GET", "/v2/health/ready")
@@ -221,7 +227,7 @@ def _hint(api: Api, namespace: str) -> str:
     pods = api.items(f"/api/v1/namespaces/{namespace}/pods")
     if any("ImagePull" in pod_state(pod) for pod in pods):
         return (
-            "The images must be on the nodes already (imagePullPolicy is IfNotPresent). "
-            "Build them from clusters/platform/Containerfile and load them, or push them to your registry."
+            "The image must be on the nodes already, or in a registry that they reach. "
+            "`bulletproof cluster image build` builds it; --image NAME says what your copy is called."
         )
     return f"kubectl --namespace {namespace} describe pods"

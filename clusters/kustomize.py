@@ -53,7 +53,7 @@ def build(folder: Path) -> list[Object]:
         objects = _patched(objects, patch, folder, f"{file}: patches[{number}]")
     for image in kustomization.get("images") or ():
         _only(image, {"name", "newName", "newTag", "digest"}, f"{file}: images")
-        for container in _containers(objects):
+        for container in containers(objects):
             container["image"] = _renamed(container["image"], image)
     if namespace := kustomization.get("namespace"):
         for obj in objects:
@@ -152,7 +152,7 @@ def _apply(obj: Object, patch: Any, where: str) -> list[Object]:
         raise ClusterError(f"{where}: no merge keys are known for {obj['apiVersion']} {obj['kind']}.") from error
 
 
-def _containers(objects: list[Object]) -> Iterator[Object]:
+def containers(objects: list[Object]) -> Iterator[Object]:
     for obj in objects:
         spec = obj.get("spec") or {}
         pod = spec if obj["kind"] == "Pod" else (spec.get("template") or {}).get("spec") or {}

@@ -4,6 +4,7 @@ A provider is named on the command line:
 
     sandbox          a fresh embedded cluster for this run; it ends with the run
     sandbox:NAME     an embedded cluster that stays until `bulletproof cluster down sandbox:NAME`
+    kind, kind:NAME  a kind cluster on this machine, made when there is none; stays until `bulletproof cluster down`
     context:NAME     any context of the kubeconfig
 """
 
@@ -17,14 +18,16 @@ from typing import Any, Protocol
 Progress = Callable[[str], None]
 
 # What may be named, for messages and help.
-CLUSTERS = "sandbox, sandbox:NAME or context:NAME"
-KINDS = ("sandbox", "context")
+CLUSTERS = "sandbox, sandbox:NAME, kind, kind:NAME or context:NAME"
+KINDS = ("sandbox", "kind", "context")
 # Where an experiment runs when nobody says where: it needs nothing and ends with the run.
 DEFAULT_CLUSTER = "sandbox"
 
 # The words of an experiment's `requires`.
 CAPABILITIES = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"})
 
+# The image of the reference platform, of the proxies and of the load generator (clusters/platform/Containerfile).
+IMAGE = "bulletproof/reference-server:1"
 # Set by us on every object of the reference platform; what carries it and is no longer in the manifests is removed.
 PLATFORM_LABEL = "bulletproof.dev/platform"
 # A namespace opts in to chaos with this label and value.
@@ -48,8 +51,8 @@ class ClusterError(Exception):
 class Access:
     """A cluster that answers, and what it can do."""
 
-    name: str  # as on the command line: sandbox, sandbox:dev, context:staging
-    provider: str  # sandbox | context
+    name: str  # as on the command line: sandbox, sandbox:dev, kind, context:staging
+    provider: str  # one of KINDS
     kubeconfig: Path  # one file that holds `context`
     context: str
     offers: frozenset[str]  # subset of CAPABILITIES
@@ -68,8 +71,11 @@ class Provider(Protocol):
         """The cluster answers; started where the provider can start one. Idempotent."""
         ...
 
-    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
-        """The reference platform (`healthy` or the name of a planted defect) is applied, and every pod serves."""
+    def deploy(self, access: Access, platform: str, progress: Progress, image: str | None = None) -> None:
+        """The reference platform (`healthy` or the name of a planted defect) is applied, and every pod serves.
+
+        `image` is the user's own copy of IMAGE, where the nodes have it by another name.
+        """
         ...
 
     def load_endpoint(self, access: Access, namespace: str, service: str, port: str | int) -> tuple[str, int]:
@@ -103,6 +109,10 @@ def provider_for(cluster: str) -> Provider:
         from clusters.sandbox_provider import SandboxProvider
 
         return SandboxProvider(name or None)
+    if kind == "kind" and (name or not colon):
+        from clusters.kind import KindProvider
+
+        return KindProvider(name or None)
     if kind == "context" and name:
         from clusters.context import ContextProvider
 

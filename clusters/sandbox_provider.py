@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.api import Api
-from clusters.provider import Access, ClusterError, Progress, overlay
+from clusters.provider import Access, ClusterError, Progress
 
 # The API can stop no machine, here as anywhere; the rest is there.
 OFFERS = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy"})
@@ -52,12 +52,16 @@ class SandboxProvider:
             disposable=True,
         )
 
-    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
+    def deploy(self, access: Access, platform: str, progress: Progress, image: str | None = None) -> None:
         """The reference platform serves."""
-        from clusters import apply, kustomize
+        from clusters import apply, reference
 
-        objects = kustomize.build(overlay(platform))
-        apply.deploy(Api.connect(access.kubeconfig, access.context), objects, progress)
+        if image is not None:
+            raise ClusterError(
+                f"{self.name} runs programs of this machine in the place of images, and has none named {image}.",
+                hint="Leave --image out: it names a copy of the platform's image for a real cluster.",
+            )
+        apply.deploy(Api.connect(access.kubeconfig, access.context), reference.objects(platform, None), progress)
 
     def load_endpoint(self, access: Access, namespace: str, service: str, port: str | int) -> tuple[str, int]:
         """The Service's cluster IP: it is an address of this machine."""

@@ -2,7 +2,7 @@
 
 title: Release gate of the detector
 max_age: 24h                     # of every run, unless an experiment says otherwise
-cluster: [context:staging]       # where runs count: sandbox, context, or one cluster by its full name
+cluster: [context:staging]       # where runs count: sandbox, kind, context, or one cluster by its full name
 release:                         # optional: what the workload's containers must have run
   images: {detector: "sha256:…"}
 margin: 20%                      # optional: promises must hold with their limits tighter by this share

@@ -110,6 +110,7 @@ def run_items(
     cluster: str,
     out: Path | None,
     command: str,
+    image: str | None = None,
     progress: Progress,
     finish: Callable[[Path, Verdict], None],
     ended: Callable[[Outcome], None],
@@ -126,7 +127,7 @@ def run_items(
             folder = out
             if out is not None and len(items) > 1:
                 folder = out / f"{index + 1:02d}-{Path(item.experiment.file).stem}"
-            options = RunOptions(cluster=name, platform=item.platform, out=folder, command=command)
+            options = RunOptions(cluster=name, platform=item.platform, image=image, out=folder, command=command)
             result = run_experiment(item.experiment, options, progress)
             finish(result.run_dir, result.verdict)
             ended(Outcome(item=item, run_dir=result.run_dir, verdict=result.verdict))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.api import Api
-from clusters.provider import Access, ClusterError, Progress, overlay
+from clusters.provider import Access, ClusterError, Progress
 
 
 class ContextProvider:
@@ -34,12 +34,12 @@ class ContextProvider:
             ephemeral=False,
         )
 
-    def deploy(self, access: Access, platform: str, progress: Progress) -> None:
-        """The reference platform serves. Its images must be on the nodes already or be pullable."""
-        from clusters import apply, kustomize
+    def deploy(self, access: Access, platform: str, progress: Progress, image: str | None = None) -> None:
+        """The reference platform serves. Its image must be on the nodes already or be pullable."""
+        from clusters import apply, reference
 
         api = Api.connect(access.kubeconfig, access.context)
-        objects = kustomize.build(overlay(platform))
+        objects = reference.objects(platform, image)
         for obj in objects:
             if obj["kind"] == "Service":
                 # Load comes from outside: where cluster IPs are not routed to here, a node port is the way.

@@ -6,7 +6,7 @@ Never a port-forward: it goes to one pod past the Service, and dies with that po
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from clusters.api import Api, Object
 from clusters.provider import ClusterError
@@ -16,12 +16,14 @@ CONNECT_S = 1.0
 
 def endpoint(api: Api, namespace: str, service: str, port: str | int) -> tuple[str, int]:
     """Host and port that take a TCP connection. Raises ClusterError with all that was tried."""
-    found = api.find(f"/api/v1/namespaces/{namespace}/services/{service}")
-    if found is None:
-        raise ClusterError(f"There is no Service {service} in namespace {namespace}.")
-    spec = port_of(found, port)
+    found = service_named(api, namespace, service)
+    return first_open(_ways(api, found, port_of(found, port)), f"{namespace}/{service} port {port}")
+
+
+def first_open(ways: Iterable[tuple[str, int]], what: str) -> tuple[str, int]:
+    """The first of these addresses that takes a TCP connection. Raises ClusterError with all that was tried."""
     tried = []
-    for host, number in _ways(api, found, spec):
+    for host, number in ways:
         try:
             socket.create_connection((host, number), CONNECT_S).close()
         except OSError as error:
@@ -29,9 +31,17 @@ def endpoint(api: Api, namespace: str, service: str, port: str | int) -> tuple[s
             continue
         return host, number
     raise ClusterError(
-        f"No way from here to Service {namespace}/{service} port {port}. Tried:\n" + "\n".join(tried),
+        f"No way from here to Service {what}. Tried:\n" + ("\n".join(tried) or "  nothing: it has no node port"),
         hint="Give the Service the type NodePort or LoadBalancer, and see that its pods are ready.",
     )
+
+
+def service_named(api: Api, namespace: str, service: str) -> Object:
+    """The Service. Raises ClusterError when it is not there."""
+    found = api.find(f"/api/v1/namespaces/{namespace}/services/{service}")
+    if found is None:
+        raise ClusterError(f"There is no Service {service} in namespace {namespace}.")
+    return found
 
 
 def port_of(service: Object, port: str | int) -> Object:

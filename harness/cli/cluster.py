@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from harness.cli import output
-from harness.cli.naming import Nearest, check_cluster, check_platform
-from harness.errors import EXIT_INVALID, EXIT_PASSED, UsageError
+from harness.cli.naming import IMAGE_HELP, Nearest, check_cluster, check_platform
+from harness.errors import EXIT_INVALID, EXIT_PASSED, InvalidRun, UsageError
 
 _NAME = click.argument("name", metavar="NAME")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -19,7 +19,8 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def cluster() -> None:
     """Bring a cluster up, take it down, look at it.
 
-    NAME is sandbox:NAME (an embedded cluster that stays until it is taken down) or context:NAME.
+    NAME is sandbox:NAME (an embedded cluster), kind or kind:NAME (containers on this machine), which stay until they
+    are taken down, or context:NAME (any cluster of your kubeconfig).
 
     \b
     Example:
@@ -34,8 +35,9 @@ def cluster() -> None:
 @cluster.command()
 @_NAME
 @click.option("--platform", metavar="NAME", help="Deploy this overlay of the reference platform too.")
+@click.option("--image", metavar="NAME", envvar="BULLETPROOF_IMAGE", help=IMAGE_HELP)
 @_JSON
-def up(name: str, platform: str | None, as_json: bool) -> int:
+def up(name: str, platform: str | None, image: str | None, as_json: bool) -> int:
     """Start a cluster, or find it running.
 
     \b
@@ -49,7 +51,7 @@ def up(name: str, platform: str | None, as_json: bool) -> int:
     provider = provider_for(name)
     access = provider.up()
     if platform is not None:
-        provider.deploy(access, platform, lambda text: click.echo(text, err=True))
+        provider.deploy(access, platform, lambda text: click.echo(text, err=True), image)
     if as_json:
         data = asdict(access)
         output.print_json({**data, "kubeconfig": str(access.kubeconfig), "offers": sorted(access.offers)})
@@ -74,6 +76,8 @@ def down(name: str) -> int:
     provider = provider_for(name)
     found = provider.status()
     if not found.get("running") and not found.get("exists"):
+        if "reason" in found:
+            raise InvalidRun(f"Whether {name} runs is not known. {found['reason']}")
         click.echo(f"{name} is not running.")
     elif provider.down():
         click.echo(f"{name} is down.")

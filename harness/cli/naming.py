@@ -9,6 +9,8 @@ import click
 
 from harness.errors import UsageError
 
+IMAGE_HELP = "Your copy of the platform's image, where it has another name. Also: BULLETPROOF_IMAGE."
+
 
 class Nearest(click.Group):
     """A group of commands that knows what was probably meant."""

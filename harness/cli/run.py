@@ -11,7 +11,7 @@ import click
 
 from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
 from harness.cli import output
-from harness.cli.naming import check_cluster, check_platform
+from harness.cli.naming import IMAGE_HELP, check_cluster, check_platform
 from harness.cli.quantities import SHARE
 from harness.errors import EXIT_PASSED, UsageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--platform", metavar="NAME", help="Overlay of the reference platform to deploy; list: clusters/platform."
 )
+@click.option("--image", metavar="NAME", envvar="BULLETPROOF_IMAGE", help=IMAGE_HELP)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -46,6 +47,7 @@ def run(
     names: tuple[str, ...],
     cluster: str,
     platform: str | None,
+    image: str | None,
     out: Path | None,
     repeat: int | None,
     pass_rate: float | None,
@@ -90,6 +92,7 @@ def run(
             cluster=cluster,
             out=out,
             command=command,
+            image=image,
             progress=progress,
             finish=output.write_reports,
             ended=ended,

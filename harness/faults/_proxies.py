@@ -29,7 +29,6 @@ from harness.undo.entry import (
     run_label,
 )
 
-IMAGE = "bulletproof/latency-proxy:1"
 ADMIN_PORT = 9901
 PROXY_FOR = f"{PREFIX}proxy-for"
 FAULT_ID = "pod-latency-proxies"
@@ -81,12 +80,12 @@ def _create(context: FaultContext, service: Object, proxies: list[Proxy], end: f
     entry = Entry(entry_id=f"{FAULT_ID}.pods", fault_id=FAULT_ID, what=f"the proxies are gone: {names}", ops=ops)
     context.journal.plan(entry, context.record)
     for each in proxies:
-        context.cluster.create("Pod", _pod(each, service, run_id), namespace)
+        context.cluster.create("Pod", _pod(each, service, run_id, context.image), namespace)
     while waiting := [each.name for each in proxies if not _is_ready(context.cluster, namespace, each.name)]:
         if time.monotonic() > end:
             raise FaultError(
                 f"the proxies did not get ready: {', '.join(waiting)}",
-                hint=f"kubectl describe pod {waiting[0]} -n {namespace}; can the nodes pull {IMAGE}?",
+                hint=f"kubectl describe pod {waiting[0]} -n {namespace}; can the nodes pull {context.image}?",
             )
         context.wait(POLL_S)
 
@@ -135,7 +134,7 @@ def _measure_cost(context: FaultContext, proxies: list[Proxy]) -> None:
     )
 
 
-def _pod(proxy: Proxy, service: Object, run_id: str) -> Object:
+def _pod(proxy: Proxy, service: Object, run_id: str, image: str) -> Object:
     backend = proxy.backend
     ports = _ports(service, backend)
     numbers = [port["containerPort"] for port in ports]
@@ -143,7 +142,7 @@ def _pod(proxy: Proxy, service: Object, run_id: str) -> Object:
     ask = {"httpGet": {"path": "/readyz", "port": "admin"}} if ready_path else {"tcpSocket": {"port": numbers[0]}}
     container = {
         "name": "proxy",
-        "image": IMAGE,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["python3", "-m", "clusters.platform.proxy"],
         "env": [

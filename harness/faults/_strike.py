@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from clusters.provider import IMAGE
 from harness import guard, units
 from harness.errors import Interrupted, InvalidRun
 from harness.experiment.model import BlastRadius
@@ -59,6 +60,7 @@ class FaultContext(Aim):
     deadline_ns: int  # monotonic; faults end by then. 0: none is set
     run_dir: Path
     interrupted: threading.Event
+    image: str = IMAGE  # what pods of ours run; the platform's own image has the proxies too
     must_prove: bool = False  # nobody judges later: a proof that does not come is an error at once
     prepared: dict[str, Any] = field(default_factory=dict)  # by fault: what `prepare` put in place
     counts: dict[str, int] = field(default_factory=dict)

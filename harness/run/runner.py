@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import DEFAULT_CLUSTER, Access, ClusterError, Provider, provider_for
+from clusters.provider import DEFAULT_CLUSTER, IMAGE, Access, ClusterError, Provider, provider_for
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
@@ -38,6 +38,7 @@ class RunOptions:
 
     cluster: str = DEFAULT_CLUSTER
     platform: str | None = None  # overlay to deploy; None: the experiment's, else the cluster's default, else nothing
+    image: str | None = None  # the user's copy of the platform's image; None: as the manifests name it
     out: Path | None = None  # the run's folder; None: runs/<run id>
     command: str = ""  # as typed, for the report
 
@@ -139,7 +140,7 @@ class _Run:
             self._describe(platform=platform)
             self._check_interrupted()
             if platform is not None:
-                self._provider.deploy(access, platform, self._deploying)
+                self._provider.deploy(access, platform, self._deploying, self._options.image)
                 self._progress.note(f"platform {platform} is ready ({time.monotonic() - began:.1f} s)")
             self._check_interrupted()
             self._with_journal(access)
@@ -182,6 +183,7 @@ class _Run:
                     blast_radius=self._spec.blast_radius,
                     deadline_ns=0,
                     run_dir=self._run_dir,
+                    image=self._options.image or IMAGE,
                     interrupted=self._signals.interrupted,
                 )
                 with faults.use(context), chaosk8s_pointed_at(access.kubeconfig, access.context):

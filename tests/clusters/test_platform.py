@@ -117,7 +117,7 @@ def test_what_cannot_get_ready_is_told_with_the_reason(deployed):
 
     assert "0 of 1 pods ready" in failure.value.message
     assert "no-such-image" in failure.value.message
-    assert "Containerfile" in failure.value.hint
+    assert "cluster image build" in failure.value.hint
 
 
 def test_never_recovers_crashes_its_replacement(deployed):

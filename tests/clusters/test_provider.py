@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from clusters.context import ContextProvider
-from clusters.provider import CAPABILITIES, ClusterError, overlay, platforms, provider_for
+from clusters.provider import CAPABILITIES, Access, ClusterError, overlay, platforms, provider_for
 from clusters.sandbox_provider import OFFERS, SandboxProvider
 
 DEFECTS = {
@@ -43,6 +45,21 @@ def test_platforms_are_the_healthy_one_and_the_planted_defects():
     with pytest.raises(ClusterError) as refusal:
         overlay("helthy")
     assert "no-drain" in refusal.value.hint
+
+
+def test_a_user_s_image_is_nothing_to_a_sandbox():
+    """It runs programs: said at once, not after minutes of ImagePullBackOff."""
+    access = Access(
+        name="sandbox",
+        provider="sandbox",
+        kubeconfig=Path("unused"),
+        context="unused",
+        offers=OFFERS,
+        ephemeral=True,
+    )
+
+    with pytest.raises(ClusterError, match="none named team/server:2"):
+        SandboxProvider().deploy(access, "healthy", lambda _: None, "team/server:2")
 
 
 def test_what_a_sandbox_offers_are_words_of_requires():

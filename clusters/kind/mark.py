@@ -1,0 +1,46 @@
+"""What we know of a kind cluster: whether we made it (only then it is ever deleted), and what we gave it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clusters.kind import tools
+
+_FILE = "cluster.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What we did to one cluster. Its name is no proof: somebody may have made it anew since."""
+
+    container: str = ""  # id of its control plane's container
+    made: bool = False  # by us
+    gpus: tuple[str, ...] = ()  # nodes that we gave GPUs to
+
+
+def read(folder: Path) -> Mark:
+    """The mark in a cluster's folder; an empty one when there is none."""
+    try:
+        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        return Mark(container=found["container"], made=found["made"], gpus=tuple(found["gpus"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Mark()
+
+
+def write(folder: Path, mark: Mark) -> None:
+    """The mark is this one, in one step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{_FILE}"
+    temporary.write_text(json.dumps(asdict(mark)), encoding="utf-8")
+    temporary.replace(folder / _FILE)
+
+
+def container_id(cluster: str) -> str:
+    """The id of the control plane's container of a kind cluster; empty when there is none."""
+    try:
+        asked = ("inspect", "--type", "container", "--format", "{{.Id}}", f"{cluster}-control-plane")
+        return tools.run(tools.engine(), *asked).strip()
+    except tools.ToolFailed:
+        return ""
