@@ -30,6 +30,8 @@ CAPABILITIES = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deplo
 IMAGE = "bulletproof/reference-server:1"
 # Set by us on every object of the reference platform; what carries it and is no longer in the manifests is removed.
 PLATFORM_LABEL = "bulletproof.dev/platform"
+# The namespace that clusters/rbac/ names where it means the workload's.
+WORKLOAD_OF_MANIFESTS = "inference"
 # A namespace opts in to chaos with this label and value.
 CHAOS_LABEL = "bulletproof.dev/chaos"
 CHAOS_ALLOWED = "allowed"
@@ -135,3 +137,20 @@ def overlay(platform: str) -> Path:
         raise ClusterError(f'There is no platform "{platform}".', hint=f"There are {', '.join(platforms())}.")
     folder = Path(__file__).parent / "platform"
     return folder / "healthy" if platform == "healthy" else folder / "defects" / platform
+
+
+def manifest_granting(
+    *, verb: str, group: str, resource: str, subresource: str, name: str, namespace: str, workload: str
+) -> Path | None:
+    """The folder of clusters/rbac that grants a right; None when none does. `workload`: the workload's namespace."""
+    from clusters.grants import granted_by
+
+    return granted_by(
+        verb=verb,
+        group=group,
+        resource=resource,
+        subresource=subresource,
+        name=name,
+        namespace=namespace,
+        workload=workload,
+    )

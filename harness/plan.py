@@ -134,6 +134,7 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
     Any other cluster is only read: one that does not run is not started, and nothing is deployed.
     """
     from clusters.provider import provider_for
+    from harness import rights
     from harness.kube import Cluster
 
     provider = provider_for(cluster)
@@ -149,7 +150,9 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
             named = platform or experiment.bulletproof.platform or access.default_platform
             if named is not None:
                 provider.deploy(access, named, lambda _: None)
-        return make_plan(experiment, Cluster.connect(access.kubeconfig, access.context), access, refuse=False)
+        found = Cluster.connect(access.kubeconfig, access.context)
+        rights.check(experiment, found, access)
+        return make_plan(experiment, found, access, refuse=False)
 
 
 def _steps(experiment: Experiment, cluster: Cluster) -> tuple[list[Step], list[Refusal]]:

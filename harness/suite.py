@@ -123,6 +123,7 @@ def run_items(
     from harness.run.runner import RunOptions, run_experiment
 
     with shared_cluster(cluster, len(items)) as name:
+        _check_rights(items, name)
         for index, item in enumerate(items):
             folder = out
             if out is not None and len(items) > 1:
@@ -134,6 +135,21 @@ def run_items(
             if result.verdict.verdict in (VerdictName.RESIDUE, VerdictName.ABORTED):
                 return list(items[index + 1 :])
     return []
+
+
+def _check_rights(items: Sequence[Item], cluster: str) -> None:
+    """Before the first of several runs: a right that the last one lacks must not come up hours later."""
+    from clusters.provider import provider_for
+    from harness import rights
+    from harness.kube import Cluster
+
+    provider = provider_for(cluster)
+    if len(items) < 2 or provider.ephemeral:
+        return  # a run asks for itself
+    access = provider.up()
+    found = Cluster.connect(access.kubeconfig, access.context)
+    for item in items:
+        rights.check(item.experiment, found, access)
 
 
 @contextmanager

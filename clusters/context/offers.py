@@ -1,52 +1,24 @@
-"""What a cluster offers to experiments: what is there, and what we may do with it."""
+"""What a cluster offers to experiments. What we may do with it is another question: harness/rights.py asks it."""
 
 from __future__ import annotations
 
-from clusters.api import Api
+from clusters.api import Api, ApiRefused
 
-# word of `requires` -> what we must be allowed to do: (verb, group, resource, subresource)
-_RIGHTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
-    "pods": (("list", "", "pods", ""), ("delete", "", "pods", "")),
-    "services": (("get", "", "services", ""), ("patch", "", "services", "")),
-    "nodes": (("list", "", "nodes", ""), ("patch", "", "nodes", "")),
-    "eviction": (("create", "", "pods", "eviction"),),
-    "deployments": (("get", "apps", "deployments", ""), ("patch", "apps", "deployments", "")),
-    "pod-proxy": (("get", "", "pods", "proxy"), ("update", "", "pods", "proxy")),
-}
+# What every Kubernetes has.
+_EVERYWHERE = frozenset({"pods", "services", "nodes", "eviction", "deployments", "pod-proxy"})
 
 
 def offers(api: Api) -> frozenset[str]:
     """The capabilities (words of `requires`). `node-stop` is never among them: the API cannot stop a machine."""
-    found = {word for word, rights in _RIGHTS.items() if all(_may(api, *right) for right in rights)}
-    if "nodes" in found and any(_gpus(node) for node in api.items("/api/v1/nodes")):
-        found.add("gpu")
-    return frozenset(found)
+    return _EVERYWHERE | ({"gpu"} if _has_gpus(api) else frozenset())
 
 
-def missing_rights(api: Api) -> list[str]:
-    """The rights that an experiment may need and that we do not have, as `kubectl auth can-i` would be asked."""
-    return [
-        f"{verb} {resource}{'.' + group if group else ''}{'/' + subresource if subresource else ''}"
-        for rights in _RIGHTS.values()
-        for verb, group, resource, subresource in rights
-        if not _may(api, verb, group, resource, subresource)
-    ]
-
-
-def _gpus(node: dict[str, dict[str, dict[str, str]]]) -> int:
-    return int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", "0"))
-
-
-def _may(api: Api, verb: str, group: str, resource: str, subresource: str) -> bool:
-    """Whether we may do this in every namespace."""
-    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
-    review = api.request(
-        "POST",
-        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        },
-    )
-    return bool(review["status"]["allowed"])
+def _has_gpus(api: Api) -> bool:
+    """Whether a node offers GPUs. Who may not look is told so before a run that requires them."""
+    try:
+        nodes = api.items("/api/v1/nodes")
+    except ApiRefused as error:
+        if error.code != 403:
+            raise
+        return False
+    return any(int(node["status"].get("allocatable", {}).get("nvidia.com/gpu", "0")) for node in nodes)

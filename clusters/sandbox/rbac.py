@@ -91,7 +91,7 @@ class Rights:
         for rule, source in self._rules(user, act.namespace):
             if rule is None:
                 broken.append(source)
-            elif _allows(rule, act):
+            elif allows(rule, act):
                 return True, f"RBAC: allowed by {source}"
         said = broken[0] if len(broken) == 1 else f"[{', '.join(dict.fromkeys(broken))}]"
         return False, f"RBAC: {said}" if broken else ""
@@ -177,7 +177,8 @@ def _is(subject: Mapping[str, str], user: User, namespace: str) -> bool:
             return user.name == f"{SERVICE_ACCOUNT}{subject.get('namespace') or namespace}:{subject['name']}"
 
 
-def _allows(rule: Rule, act: Act) -> bool:
+def allows(rule: Rule, act: Act) -> bool:
+    """Whether this rule alone permits it, wherever the rule holds."""
     if not _any(rule["verbs"], act.verb):
         return False
     if act.path:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.experiment.model import Experiment
     from harness.guard import Target
     from harness.kube import Cluster
+    from harness.rights import Right
 
 __all__ = ["bad_release", "no_op", "node_drain", "pod_kill", "pod_latency", "undo"]
 
@@ -146,6 +147,13 @@ def prepare(experiment: Experiment, context: FaultContext) -> None:
     from harness.faults import _plan
 
     _plan.prepare(experiment, context)
+
+
+def rights_of(activity: Mapping[str, Any]) -> tuple[str, list[Right]]:
+    """The fault's name and the rights that it takes; ("", []) for an activity that is not ours."""
+    from harness.faults import _plan
+
+    return _plan.rights_of(activity)
 
 
 def planned_targets(activity: Mapping[str, Any], cluster: Cluster, experiment: Experiment) -> list[Target]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.faults._strike import Aim, Fault, FaultContext, duration_ns
 from harness.guard import Target
 from harness.kube import Cluster, Object
+from harness.rights import Right
 
 if TYPE_CHECKING:
     from harness.experiment.model import Experiment
@@ -31,6 +32,35 @@ def prepare(experiment: Experiment, context: FaultContext) -> None:
             from harness.faults import _proxies
 
             _proxies.ensure(context, _arguments(activity).get("selector") or context.selector)
+
+
+def rights_of(activity: Mapping[str, Any]) -> tuple[str, list[Right]]:
+    """The activity's function and what it takes; nothing for one that is not ours."""
+    name = _function(activity)
+    match name:
+        case "pod_kill":
+            from harness.faults import kill_pod
+
+            return name, kill_pod.RIGHTS
+        case "no_op":
+            from harness.faults import do_nothing
+
+            return name, do_nothing.RIGHTS
+        case "pod_latency":
+            from harness.faults import delay_pod
+
+            return name, delay_pod.RIGHTS
+        case "node_drain":
+            from harness.faults import drain_node
+
+            return name, drain_node.RIGHTS
+        case "bad_release":
+            from harness.faults import ship_release
+
+            own = _arguments(activity).get("command")
+            return name, [*ship_release.RIGHTS, *(() if own else ship_release.REFERENCE_RIGHTS)]
+        case _:
+            return name, []
 
 
 def targets(activity: Mapping[str, Any], cluster: Cluster, experiment: Experiment) -> list[Target]:

@@ -11,7 +11,15 @@ from harness.faults import _pods, _proxies
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, claim_of_requests, raise_residue, strike
 from harness.kube import Cluster, Object
+from harness.rights import rights
 from harness.undo.entry import Entry, LatencyOff
+
+RIGHTS = [
+    *rights("get list create delete", "pods"),
+    *rights("get update", "pods/proxy"),
+    *rights("get patch", "services"),
+    *rights("list", "endpointslices", "discovery.k8s.io"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

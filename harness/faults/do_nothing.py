@@ -13,7 +13,10 @@ from harness.faults import _pods
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, strike
 from harness.kube import Cluster, Object
+from harness.rights import rights
 from harness.undo.entry import Entry
+
+RIGHTS = [*rights("get list", "pods"), *rights("list", "endpointslices", "discovery.k8s.io")]
 
 
 @dataclass(frozen=True, slots=True)

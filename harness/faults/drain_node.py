@@ -13,12 +13,20 @@ from harness.faults import _pods
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Blocked, Cluster, Object
+from harness.rights import rights
 from harness.undo import pointer
 from harness.undo.entry import Entry, Field, RestoreFields, mark_of
 
 POLL_S = 0.1
 BACK_OFF_S = (0.5, 5.0)  # first and longest pause after a 429; kubectl waits 5 s each time
 MIRROR = "kubernetes.io/config.mirror"
+RIGHTS = [
+    *rights("get list patch", "nodes", namespace=""),
+    *rights("list", "namespaces", namespace=""),
+    *rights("get list", "pods", namespace=""),
+    *rights("create", "pods/eviction", namespace=""),
+    *rights("list", "endpointslices", "discovery.k8s.io"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

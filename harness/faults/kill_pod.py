@@ -10,7 +10,10 @@ from harness.faults import _pods
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Cluster, Object
+from harness.rights import rights
 from harness.undo.entry import Entry
+
+RIGHTS = [*rights("get list delete", "pods"), *rights("list", "endpointslices", "discovery.k8s.io")]
 
 
 @dataclass(frozen=True, slots=True)

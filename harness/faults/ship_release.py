@@ -15,6 +15,7 @@ from harness.faults._command import run_command
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Cluster, Object, Refused, Unreachable
+from harness.rights import rights
 from harness.undo import pointer
 from harness.undo.entry import Entry, Field, RestoreFields
 
@@ -33,6 +34,12 @@ OUTCOMES = {0: "shipped", 1: "rolled back by the release itself", 2: "the releas
 NOT_BEGUN = 3
 ROLLOUT_WITHIN_S = 60.0
 HASH = "pod-template-hash"
+RIGHTS = [
+    *rights("get list", "pods"),
+    *rights("get patch", "deployments", "apps"),
+    *rights("get", "replicasets", "apps"),
+]
+REFERENCE_RIGHTS = rights("get", "configmaps")  # the policy of the reference release step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,15 +62,15 @@ def describe_run(run_id: str, experiment: Experiment, *, platform_name: str | No
     }
 
 
-def describe_cluster(access: Access, cluster: Cluster) -> dict[str, Any]:
-    """The part of run.json that only the cluster can tell."""
+def describe_cluster(access: Access, cluster: Cluster, *, nodes: bool) -> dict[str, Any]:
+    """The part of run.json that only the cluster can tell. `nodes`: the run may look at nodes."""
     return {
         "name": access.name,
         "provider": access.provider,
         "context": access.context,
         "kubeconfig": str(access.kubeconfig),
         "version": cluster.version(),
-        "nodes": len(cluster.list("Node")),
+        "nodes": len(cluster.list("Node")) if nodes else None,
     }
 
 

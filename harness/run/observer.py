@@ -20,12 +20,16 @@ KINDS = (
     ("Node", None),
     ("Lease", "kube-node-lease"),
 )
+OF_NODES = ("Node", "Lease")
 
 
 class Observer:
     """Watches from `start` to `stop`; one thread a kind. A watch that breaks is resumed, and the gap is recorded."""
 
-    def __init__(self, cluster: Cluster, namespace: str, record: Callable[[Record], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, record: Callable[[Record], None], *, nodes: bool = True
+    ) -> None:
+        self._kinds = [each for each in KINDS if nodes or each[0] not in OF_NODES]
         self._cluster = cluster
         self._namespace = namespace
         self._record = record
@@ -34,7 +38,7 @@ class Observer:
 
     def start(self) -> None:
         """All watches have been asked for after this; each begins with the state it found (LISTED)."""
-        for kind, where in KINDS:
+        for kind, where in self._kinds:
             namespace = self._namespace if where == "workload" else where
             thread = threading.Thread(target=self._watch, args=(kind, namespace), name=f"watch-{kind}", daemon=True)
             thread.start()

@@ -14,7 +14,7 @@ NAME = "before.json"
 def write_picture(run_dir: Path, picture: Snapshot) -> None:
     """On disk after this; written before anything is touched."""
     with (run_dir / NAME).open("w", encoding="utf-8") as file:
-        json.dump({"namespace": picture.namespace, "objects": picture.objects}, file, indent=1)
+        json.dump({"namespace": picture.namespace, "nodes": picture.nodes, "objects": picture.objects}, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
 
@@ -25,4 +25,4 @@ def read_picture(run_dir: Path) -> Snapshot | None:
     if not path.exists():
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
-    return Snapshot(namespace=data["namespace"], objects=data["objects"])
+    return Snapshot(namespace=data["namespace"], objects=data["objects"], nodes=data.get("nodes", True))

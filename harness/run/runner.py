@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from clusters.provider import DEFAULT_CLUSTER, IMAGE, Access, ClusterError, Provider, provider_for
-from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped
+from harness import rights
+from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped, UsageError
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
 from harness.history.records import ClockAnchor, Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
+from harness.kube import Cluster
 from harness.run import active, environment
 from harness.run.abort import AbortWatch
 from harness.run.log import logged_to
@@ -75,7 +77,7 @@ def _not_empty(run_dir: Path) -> BulletproofError:
 
 
 class _Run:
-    """The state of one run. `go` does not raise: whatever ends the run is a Stop in the history, undone first."""
+    """The state of one run. Whatever ends it is a Stop in the history, undone first."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class _Run:
         self._residues: list[str] = []
 
     def go(self) -> None:
-        """Run all phases; the history is complete and closed after this."""
+        """Run all phases; the history is complete and closed after this. Raises UsageError: nothing was touched."""
         environment.write_run(self._run_dir, self._description)
         self._anchor()
         with self._signals:
@@ -119,6 +121,10 @@ class _Run:
                 self._stopped("skipped", str(error))
             except (InvalidRun, ClusterError) as error:
                 self._stopped("invalid", str(error))
+            except UsageError as error:
+                # Nothing was touched: there is nothing to judge, and the caller is told by the exception.
+                self._recorder.record(Stop(t_ns=time.monotonic_ns(), reason="error", detail=str(error)))
+                raise
             except BulletproofError as error:
                 self._stopped("error", str(error))
             except Exception as error:
@@ -136,6 +142,8 @@ class _Run:
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
         try:
             self._remember(access)
+            cluster = Cluster.connect(access.kubeconfig, access.context)
+            rights.check(self._experiment, cluster, access)
             platform = self._options.platform or self._spec.platform or access.default_platform
             self._describe(platform=platform)
             self._check_interrupted()
@@ -143,7 +151,7 @@ class _Run:
                 self._provider.deploy(access, platform, self._deploying, self._options.image)
                 self._progress.note(f"platform {platform} is ready ({time.monotonic() - began:.1f} s)")
             self._check_interrupted()
-            self._with_journal(access)
+            self._with_journal(access, cluster)
         finally:
             # What the run brought up it takes down; residue in a cluster that is gone is no residue.
             if access.ephemeral:
@@ -151,9 +159,8 @@ class _Run:
             if access.ephemeral or not self._residues:
                 active.forget(self._run_id)
 
-    def _with_journal(self, access: Access) -> None:
+    def _with_journal(self, access: Access, cluster: Cluster) -> None:
         from harness import faults, plan
-        from harness.kube import Cluster
         from harness.undo.journal import Journal
         from harness.undo.snapshot import Snapshot as Picture
 
@@ -161,13 +168,13 @@ class _Run:
         missing = [word for word in self._spec.requires if word not in access.offers]
         if missing:
             raise Skipped(f"the cluster {access.name} does not offer {', '.join(missing)}")
-        cluster = Cluster.connect(access.kubeconfig, access.context)
-        self._describe(cluster=environment.describe_cluster(access, cluster))
+        nodes = rights.strikes_or_reads_nodes(self._experiment)
+        self._describe(cluster=environment.describe_cluster(access, cluster, nodes=nodes))
         planned = plan.make_plan(self._experiment, cluster, access)
         (self._run_dir / "plan.json").write_text(json.dumps(planned.to_json(), indent=2) + "\n", encoding="utf-8")
-        observer = Observer(cluster, workload.namespace, self._recorder.record)
+        observer = Observer(cluster, workload.namespace, self._recorder.record, nodes=nodes)
         observer.start()
-        picture = Picture.take(cluster, self._spec)
+        picture = Picture.of(cluster, workload.namespace, nodes=nodes)
         write_picture(self._run_dir, picture)
         self._recorder.record(Snapshot(t_ns=time.monotonic_ns(), moment="before", objects=len(picture.objects)))
         try:

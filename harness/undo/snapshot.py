@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.experiment.model import Extension
 from harness.kube import Cluster, Object, Refused
 from harness.undo.entry import PREFIX, RUN_LABEL
 
@@ -29,30 +28,26 @@ class Snapshot:
 
     namespace: str
     objects: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    nodes: bool = True  # whether nodes are in it; a run that has nothing to do with them needs no right to see them
 
     @classmethod
-    def take(cls, cluster: Cluster, spec: Extension) -> Snapshot:
+    def of(cls, cluster: Cluster, namespace: str, *, nodes: bool = True) -> Snapshot:
         """The picture now."""
-        return cls.of(cluster, spec.workload.namespace)
-
-    @classmethod
-    def of(cls, cluster: Cluster, namespace: str) -> Snapshot:
-        """The same for a workload that no experiment file describes."""
-        return cls(namespace=namespace, objects=dict(_objects(cluster, namespace)))
+        return cls(namespace=namespace, objects=dict(_objects(cluster, namespace, nodes)), nodes=nodes)
 
     def differences(self, cluster: Cluster, settle_s: float = 10.0) -> list[str]:
         """What is not as it was, one line each; controllers get `settle_s` seconds to follow (a taint goes late)."""
         end = time.monotonic() + settle_s
         while True:
-            now = Snapshot.of(cluster, self.namespace)
+            now = Snapshot.of(cluster, self.namespace, nodes=self.nodes)
             lines = list(_differences(self.objects, now.objects))
             if not lines or time.monotonic() >= end:
                 return lines
             time.sleep(POLL_S)
 
 
-def _objects(cluster: Cluster, namespace: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for node in cluster.list("Node"):
+def _objects(cluster: Cluster, namespace: str, nodes: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    for node in cluster.list("Node") if nodes else ():
         yield _key(node), _node(node)
     for kind in WORKLOAD:
         for each in _list(cluster, kind, namespace):

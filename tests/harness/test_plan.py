@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 
 import pytest
@@ -24,9 +25,22 @@ def access():
     found = provider.up()
     try:
         provider.deploy(found, "healthy", lambda _: None)
+        _settle(Cluster.connect(found.kubeconfig, found.context))
         yield found
     finally:
         provider.down(found)
+
+
+def _settle(cluster):
+    """The Deployment's status has followed its pods: nothing writes any more on its own account."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        status = cluster.get("Deployment", "detector", "inference")["status"]
+        sets = [each["status"].get("availableReplicas", 0) for each in cluster.list("ReplicaSet", "inference")]
+        if status.get("availableReplicas") == 3 and sum(sets) == 3:
+            return
+        time.sleep(0.1)
+    raise AssertionError("the platform does not settle")
 
 
 @pytest.fixture
