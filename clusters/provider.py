@@ -122,6 +122,16 @@ def provider_for(cluster: str) -> Provider:
     raise ClusterError(f'"{cluster}" is no cluster.', hint=f"Write {CLUSTERS}.")
 
 
+def build_image(engine: str | None, tag: str | None, progress: Progress) -> str:
+    """The platform's image is built on this machine; its whole name. Raises ClusterError.
+
+    `engine` is docker or podman; None: the one that is installed. `tag` is another name than IMAGE.
+    """
+    from clusters.platform.build import build
+
+    return build(engine, tag, progress)
+
+
 def platforms() -> list[str]:
     """The overlays of the reference platform: `healthy`, then the planted defects by name."""
     defects = Path(__file__).parent / "platform" / "defects"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clusters.kind import tools
+from clusters import programs
 
 _FILE = "cluster.json"
 
@@ -18,6 +19,12 @@ class Mark:
     container: str = ""  # id of its control plane's container
     made: bool = False  # by us
     gpus: tuple[str, ...] = ()  # nodes that we gave GPUs to
+
+
+def state_folder() -> Path:
+    """Where what we know of kind clusters lives, in a folder for each."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(home) / "bulletproof" / "kind"
 
 
 def read(folder: Path) -> Mark:
@@ -41,6 +48,6 @@ def container_id(cluster: str) -> str:
     """The id of the control plane's container of a kind cluster; empty when there is none."""
     try:
         asked = ("inspect", "--type", "container", "--format", "{{.Id}}", f"{cluster}-control-plane")
-        return tools.run(tools.engine(), *asked).strip()
-    except tools.ToolFailed:
+        return programs.run(programs.engine(), *asked).strip()
+    except programs.ToolFailed:
         return ""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from clusters import programs
 from clusters.api import Api
-from clusters.kind import tools
 from clusters.provider import ClusterError
 
 READY_S = 120.0
@@ -17,24 +17,24 @@ _LABEL = "io.x-k8s.kind.cluster"
 def stop(cluster: str, node: str) -> None:
     """No process of the node runs. Raises ClusterError when it is no node of the cluster."""
     if _state(cluster, node) != "paused":
-        tools.run(tools.engine(), "pause", node)
+        programs.run(programs.engine(), "pause", node)
 
 
 def start(cluster: str, node: str) -> None:
     """The node's processes run on where they were stopped; a node that had ended boots again."""
     state = _state(cluster, node)
     if state == "paused":
-        tools.run(tools.engine(), "unpause", node)
+        programs.run(programs.engine(), "unpause", node)
     elif state != "running":
-        tools.run(tools.engine(), "start", node)
+        programs.run(programs.engine(), "start", node)
 
 
 def thaw(cluster: str) -> None:
     """No container of the cluster is paused: some engines do not remove those."""
     asked = ("ps", "--filter", f"label={_LABEL}={cluster}", "--filter", "status=paused", "--format", "{{.Names}}")
-    paused = tools.run(tools.engine(), *asked).split()
+    paused = programs.run(programs.engine(), *asked).split()
     if paused:
-        tools.run(tools.engine(), "unpause", *paused)
+        programs.run(programs.engine(), "unpause", *paused)
 
 
 def wait_until_ready(api: Api) -> None:
@@ -55,7 +55,7 @@ def wait_until_ready(api: Api) -> None:
 def _state(cluster: str, node: str) -> str:
     """running, paused, exited, …"""
     wanted = f'{{{{index .Config.Labels "{_LABEL}"}}}} {{{{.State.Status}}}}'
-    told = tools.run(tools.engine(), "inspect", "--type", "container", "--format", wanted, node).split()
+    told = programs.run(programs.engine(), "inspect", "--type", "container", "--format", wanted, node).split()
     if told[:1] != [cluster]:
         raise ClusterError(f"The container {node} is no node of the kind cluster {cluster}.")
     return told[1]

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from clusters import programs
 from clusters.api import Api, ApiUnreachable
-from clusters.kind import gpus, mark, nodes, reach, tools
+from clusters.kind import gpus, mark, nodes, reach
 from clusters.provider import Access, ClusterError, Progress
 from clusters.reference import qualified
 
@@ -40,7 +41,7 @@ class KindProvider:
 
     @property
     def _folder(self) -> Path:
-        return tools.state_folder() / self.cluster
+        return mark.state_folder() / self.cluster
 
     @property
     def _kubeconfig(self) -> Path:
@@ -50,7 +51,7 @@ class KindProvider:
 
     def up(self) -> Access:
         """The cluster answers and its nodes are Ready."""
-        tools.check_engine(tools.engine())
+        programs.check_engine(programs.engine())
         with self._alone():
             if self.cluster in self._clusters():
                 self._find()
@@ -62,7 +63,7 @@ class KindProvider:
         except ApiUnreachable as error:
             raise ClusterError(
                 f"The kind cluster {self.cluster} is there and does not answer. {error.message}",
-                hint=f"After a restart of the machine its containers may be stopped: {tools.engine()} start "
+                hint=f"After a restart of the machine its containers may be stopped: {programs.engine()} start "
                 f"$(kind get nodes --name {self.cluster}). Or make it anew: bulletproof cluster down {self.name}",
             ) from error
         ours = self._ours()
@@ -92,7 +93,7 @@ class KindProvider:
         """Whether it is there and answers, whose it is, and what it offers."""
         about: dict[str, Any] = {"name": self.name, "provider": "kind", "running": False, "exists": False}
         try:
-            about["engine"] = tools.engine()
+            about["engine"] = programs.engine()
             about["exists"] = self.cluster in self._clusters()
             if not about["exists"]:
                 return about
@@ -155,8 +156,8 @@ class KindProvider:
         asked = ("create", "cluster", "--name", self.cluster, "--config", str(CONFIG))
         wait = ("--wait", f"{CONTROL_PLANE_S}s")
         try:
-            tools.watched("kind", *asked, *wait, *self._own_kubeconfig(), timeout_s=CREATE_S, while_it_runs=remember)
-        except tools.ToolFailed as error:
+            programs.watched("kind", *asked, *wait, *self._own_kubeconfig(), timeout_s=CREATE_S, while_it_runs=remember)
+        except programs.ToolFailed as error:
             if "already exist for a cluster" in error.output:  # somebody made one since we looked: it is theirs
                 mark.write(self._folder, mark.Mark())
             else:
@@ -175,21 +176,21 @@ class KindProvider:
                 mark.write(self._folder, mark.Mark())
 
     def _delete(self) -> None:
-        tools.run("kind", "delete", "cluster", "--name", self.cluster, *self._own_kubeconfig())
+        programs.run("kind", "delete", "cluster", "--name", self.cluster, *self._own_kubeconfig())
 
     def _ours(self) -> bool:
         known = mark.read(self._folder)
         return known.made and known.container == mark.container_id(self.cluster)
 
     def _clusters(self) -> list[str]:
-        return tools.run("kind", "get", "clusters").split()
+        return programs.run("kind", "get", "clusters").split()
 
     def _own_kubeconfig(self) -> tuple[str, str]:
         """The user's own kubeconfig is never written to."""
         return "--kubeconfig", str(self._kubeconfig)
 
     def _write_kubeconfig(self) -> None:
-        text = tools.run("kind", "get", "kubeconfig", "--name", self.cluster)
+        text = programs.run("kind", "get", "kubeconfig", "--name", self.cluster)
         self._folder.mkdir(parents=True, exist_ok=True)
         self._kubeconfig.touch(mode=0o600)
         self._kubeconfig.write_text(text, encoding="utf-8")
@@ -226,22 +227,22 @@ class KindProvider:
 
     def _load_image(self, image: str) -> None:
         """The image of this machine's engine is on every node. Raises ClusterError when it is not on this machine."""
-        engine, image = tools.engine(), qualified(image)
+        engine, image = programs.engine(), qualified(image)
         try:
-            tools.run(engine, "image", "inspect", "--format", "{{.Id}}", image)
-        except tools.ToolFailed as error:
+            programs.run(engine, "image", "inspect", "--format", "{{.Id}}", image)
+        except programs.ToolFailed as error:
             raise ClusterError(
                 f"{engine} has no image {image}.",
                 hint="Build it: bulletproof cluster image build. A copy under another name: --image NAME.",
             ) from error
         if engine == "docker":
-            tools.run("kind", "load", "docker-image", image, "--name", self.cluster, timeout_s=LOAD_S)
+            programs.run("kind", "load", "docker-image", image, "--name", self.cluster, timeout_s=LOAD_S)
             return
         # kind load docker-image asks docker whatever the engine is (kind 0.33).
         with tempfile.TemporaryDirectory() as folder:
             archive = str(Path(folder) / "image.tar")
-            tools.run(engine, "save", "--output", archive, image, timeout_s=LOAD_S)
-            tools.run("kind", "load", "image-archive", archive, "--name", self.cluster, timeout_s=LOAD_S)
+            programs.run(engine, "save", "--output", archive, image, timeout_s=LOAD_S)
+            programs.run("kind", "load", "image-archive", archive, "--name", self.cluster, timeout_s=LOAD_S)
 
     def _endpoint(self, api: Api, namespace: str, service: str, port: str | int) -> tuple[str, int]:
         return reach.endpoint(self.cluster, api, namespace, service, port)
@@ -249,7 +250,7 @@ class KindProvider:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process of ours makes or removes a kind cluster meanwhile."""
-        tools.state_folder().mkdir(parents=True, exist_ok=True)
-        with (tools.state_folder() / ".lock").open("w") as lock:
+        mark.state_folder().mkdir(parents=True, exist_ok=True)
+        with (mark.state_folder() / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from clusters import programs
 from clusters.api import Api, Object
 from clusters.context.reach import first_open, port_of, service_named
-from clusters.kind import gpus, tools
+from clusters.kind import gpus
 
 # As in cluster.yaml: the control plane's ports that are reached on this machine's loopback address too.
 NODE_PORTS = (30800, 30801)
@@ -49,8 +50,8 @@ def _ways(cluster: str, api: Api, service: Object, port: Object) -> Iterator[tup
 def _mapped(cluster: str, node_port: int) -> Iterator[tuple[str, int]]:
     """Where the engine maps the control plane's port to on this machine, if it does."""
     try:
-        lines = tools.run(tools.engine(), "port", f"{cluster}-control-plane", f"{node_port}/tcp").splitlines()
-    except tools.ToolFailed:
+        lines = programs.run(programs.engine(), "port", f"{cluster}-control-plane", f"{node_port}/tcp").splitlines()
+    except programs.ToolFailed:
         return
     for line in lines:
         host, _, number = line.strip().rpartition(":")

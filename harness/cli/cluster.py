@@ -128,6 +128,36 @@ def kubeconfig(name: str) -> int:
     return EXIT_PASSED
 
 
+@cluster.group(cls=Nearest)
+def image() -> None:
+    """The image of the reference platform: its server, the proxies, the load generator.
+
+    \b
+    Example:
+      bulletproof cluster image build
+    """
+
+
+@image.command()
+@click.option("--engine", type=click.Choice(["docker", "podman"]), help="Default: the one that is installed.")
+@click.option("--tag", metavar="NAME", help="Another name than the one in the manifests; see --image of `run`.")
+def build(engine: str | None, tag: str | None) -> int:
+    """Build the image with docker or podman, from this installation's own files. Nothing is published.
+
+    For a package index of your own: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST.
+
+    \b
+    Examples:
+      bulletproof cluster image build
+      bulletproof cluster image build --engine podman --tag registry.example/team/platform:7
+    """
+    from clusters.provider import build_image
+
+    name = build_image(engine, tag, lambda text: click.echo(text, err=True))
+    click.echo(name)
+    return EXIT_PASSED
+
+
 def _named(name: str) -> None:
     from clusters.provider import provider_for
 

@@ -19,8 +19,9 @@ from typing import Any
 
 import pytest
 
+from clusters import programs
 from clusters.api import Api
-from clusters.kind import KindProvider, gpus, tools
+from clusters.kind import KindProvider, gpus
 from clusters.provider import IMAGE, ClusterError, provider_for
 from clusters.reference import qualified
 from clusters.sandbox import client as sandboxes
@@ -93,7 +94,7 @@ def machine(behind, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("STANDIN", str(home))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.delenv(tools.ENGINE, raising=False)
+    monkeypatch.delenv(programs.ENGINE, raising=False)
     api = Api.connect(behind.kubeconfig, behind.context)
     gpus.offer(api, [node["metadata"]["name"] for node in api.items("/api/v1/nodes")], 0)
     return Machine(home, api)
@@ -226,7 +227,7 @@ def test_an_image_that_is_not_on_this_machine_is_told_before_anything_is_deploye
 
 def test_with_podman_images_go_by_an_archive(machine, kind, monkeypatch):
     """kind load docker-image asks docker, whatever the engine is; and podman alone would call it localhost/…"""
-    monkeypatch.setenv(tools.ENGINE, "podman")
+    monkeypatch.setenv(programs.ENGINE, "podman")
     name = "docker.io/bulletproof/reference-server:1"
     machine.has(images=[name])
     provider = kind()
@@ -283,7 +284,7 @@ def test_a_program_that_is_not_there_is_named(machine, kind):
 
 
 def test_an_engine_that_is_not_known_is_refused(machine, kind, monkeypatch):
-    monkeypatch.setenv(tools.ENGINE, "nerdctl")
+    monkeypatch.setenv(programs.ENGINE, "nerdctl")
 
     with pytest.raises(ClusterError, match='"nerdctl" is no container engine here'):
         kind().up()

@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from clusters.provider import ClusterError
 
@@ -89,12 +88,6 @@ def check_engine(name: str) -> None:
             raise
         hint = f"Start it: systemctl start {name}, or Docker Desktop." if name == "docker" else "Try: podman info"
         raise ClusterError(f"{name} does not answer.\n{error.message}", hint=hint) from error
-
-
-def state_folder() -> Path:
-    """Where what we know of kind clusters lives, in a folder for each."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(home) / "bulletproof" / "kind"
 
 
 def _text(file: object) -> str:
