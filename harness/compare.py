@@ -167,7 +167,8 @@ def _provider(history: History) -> Any:
 
 def _load(history: History) -> dict[str, Any]:
     load = history.experiment.bulletproof.load
-    return load.model_dump(include={"rate_per_s", "arrivals", "shape", "timeout_ns", "kept_share", "user"})
+    # Everything that changes what clients see; not the seed, and not how exactly the load keeps its schedule.
+    return load.model_dump(exclude={"seed", "users", "lag_limit_ns", "lag_share"})
 
 
 def _side(history: History) -> Side:

@@ -13,6 +13,7 @@ from typing import Any
 from harness.checks.answer import Answer, invalid
 from harness.checks.asked import Question, questions
 from harness.errors import InvalidRun
+from harness.experiment.model import Load
 from harness.history.reader import History
 from harness.measure.case import Case
 from harness.measure.measurements import measurements
@@ -128,11 +129,22 @@ def _environment(history: History) -> dict[str, Any]:
         "arrivals": load.arrivals,
         **({"shape": load.shape} if load.shape is not None else {}),
         "timeout": format_duration(load.timeout_ns),
+        **_several_attempts(load),
         "kept_share": load.kept_share,
     }
     run = dict(history.run)
     run["load"] = {**offered, **(run["load"] if isinstance(run.get("load"), dict) else {})}
     return {"promise": history.experiment.description, "tags": list(history.experiment.tags), **run}
+
+
+def _several_attempts(load: Load) -> dict[str, Any]:
+    """How a request gets more than one attempt, where it does."""
+    found: dict[str, Any] = {}
+    if load.retries:
+        found |= {"retries": load.retries, "retry_on": list(load.retry_on)}
+    if load.hedge_after_ns is not None:
+        found["hedge_after"] = format_duration(load.hedge_after_ns)
+    return found
 
 
 def _unreadable(run_dir: Path, error: InvalidRun) -> Verdict:

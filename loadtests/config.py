@@ -33,6 +33,12 @@ class LoadConfig:
     curve: Sequence[tuple[int, float]] | None = None  # (ns since zero, rate per second); then rate_per_s is not used
     seed: int
     timeout_ns: int  # of a request, from when it was sent
+    retries: int = 0  # of a request, at most
+    retry_on: Sequence[str] = ()  # outcomes
+    retry_backoff_ns: int = 50_000_000  # before the first retry; doubled for each further one
+    retry_connection: str = "same"  # same | new: kind of connection of a retry
+    attempt_timeout_ns: int | None = None  # of each attempt, within the timeout of the request
+    hedge_after_ns: int | None = None  # a copy goes out when there is no answer by then; None: never
     kept_share: float = 0.5  # of the arrivals; the others open a connection each
     users: int  # of this worker; bounds its requests in flight
     max_duration_ns: int  # the schedule ends here unless it is told to stop earlier
@@ -45,6 +51,11 @@ class LoadConfig:
     def port(self) -> int:
         """The port that the chosen protocol speaks to."""
         return self.grpc_port if self.protocol == GRPC else self.http_port
+
+    @property
+    def insists(self) -> bool:
+        """Whether a request may take more than one attempt."""
+        return self.retries > 0 or self.hedge_after_ns is not None
 
     @property
     def target(self) -> str:
@@ -88,6 +99,20 @@ class LoadConfig:
             ),
             ("rate_per_s", config.rate_per_s > 0, "more than 0"),
             ("timeout_ns", config.timeout_ns > 0, "more than 0"),
+            ("retries", config.retries >= 0, "at least 0"),
+            (
+                "retry_on",
+                (config.retries == 0 or bool(config.retry_on)) and "wrong_answer" not in config.retry_on,
+                "outcomes that a client can see, which a wrong answer is not",
+            ),
+            ("retry_backoff_ns", config.retry_backoff_ns >= 0, "at least 0"),
+            ("retry_connection", config.retry_connection in ("same", "new"), "same or new"),
+            (
+                "attempt_timeout_ns",
+                config.attempt_timeout_ns is None or config.attempt_timeout_ns > 0,
+                "more than 0, or null",
+            ),
+            ("hedge_after_ns", config.hedge_after_ns is None or config.hedge_after_ns > 0, "more than 0, or null"),
             ("kept_share", 0 <= config.kept_share <= 1, "from 0 to 1"),
             ("users", config.users >= 1, "at least 1"),
             ("max_duration_ns", config.max_duration_ns > 0, "more than 0"),

@@ -278,7 +278,7 @@ def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callab
 def run(config: LoadConfig, lines: Lines) -> int:
     """The exit code of the process: 0, or 1 after an error line."""
     try:
-        _more_descriptors(config.users)
+        _more_descriptors(config.users, 2 if config.hedge_after_ns is None else 3)
         load = Load(config, lines)
         load.connect()
         scheduler = load.keep_time()
@@ -304,10 +304,10 @@ def run(config: LoadConfig, lines: Lines) -> int:
     return 0
 
 
-def _more_descriptors(users: int) -> None:
-    """Two connections a user must not meet the soft limit, which is 1024 on most systems."""
+def _more_descriptors(users: int, each: int) -> None:
+    """So many connections of each user must not meet the soft limit, which is 1024 on most systems."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = 2 * users + _OTHER_DESCRIPTORS
+    needed = each * users + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise LoadError(f"{users} users need {needed} file descriptors, but the hard limit is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

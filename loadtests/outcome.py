@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,15 @@ _NUMBERS = re.compile(r"0x[0-9a-f]+|\d+(\.\d+)*", re.IGNORECASE)
 class Attempt:
     """What is known of one request while it runs; a client fills it in as it learns it, before any exception."""
 
+    limit_ns: int | None = None  # it is given up after this; None: after the load's timeout
     outcome: str = requests.ERROR
     error: str | None = None
     first_byte_ns: int | None = None
     local_port: int | None = None
     pod: str | None = None
     version: str | None = None
+    end_ns: int | None = None  # where it is known better than by the moment that it is handed over
+    tries: Sequence[tuple[Any, ...]] | None = None  # every attempt of the request, where there were several
 
 
 class WrongAnswerError(Exception):

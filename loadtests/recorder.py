@@ -9,7 +9,7 @@ loses power takes the run with it anyway.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,7 @@ class Row(NamedTuple):
     attempts: int
     user: int  # -1: no user took it
     protocol: str
+    tries: Sequence[tuple[Any, ...]] | None = None
 
 
 class _Names:

@@ -218,6 +218,7 @@ def saw(verdict: Verdict) -> list[str]:
     if kinds:
         ordered = sorted(kinds, key=lambda kind: (-kind[0], kind[1]))
         lines.append(", ".join(f"{count:,} {name}" for count, name in ordered))
+    lines += _several_attempts(verdict)
     recovery = section(measurements, "recovery")
     start, after, by = (number(recovery, key) for key in ("start_ns", "after_ns", "by_ns"))
     if start is not None and after is not None and after <= start and by is not None:
@@ -230,6 +231,17 @@ def saw(verdict: Verdict) -> list[str]:
     if aftershocks:
         lines.append(f"{aftershocks:,.0f} aftershocks on source ports that had failed before")
     return lines
+
+
+def _several_attempts(verdict: Verdict) -> list[str]:
+    """What retries hide. Of a hedged request nothing says that its first copy would have failed."""
+    attempts = section(verdict.measurements, "requests", "several_attempts")
+    several, good = number(attempts, "requests") or 0, number(attempts, "good") or 0
+    if not several:
+        return []
+    if section(verdict.environment, "load").get("hedge_after"):
+        return [f"{several:,.0f} requests took several attempts, by retries or hedging; {good:,.0f} of them were good"]
+    return [f"{several:,.0f} requests were retried; {good:,.0f} of them were good only by that"]
 
 
 def _bad(bad: float, scheduled: float) -> str:

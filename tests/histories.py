@@ -254,6 +254,7 @@ def request_rows(course: Course) -> dict[str, list[Any]]:
         "attempts": np.where(unsent, 0, 1).tolist(),
         "user": (np.arange(count) % 300).tolist(),
         "protocol": ["kserve-v2-http"] * count,
+        "tries": [None] * count,
     }
 
 

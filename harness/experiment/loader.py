@@ -171,6 +171,10 @@ def _contradictions(extension: Extension, document: Document, at: positions.Path
             yield error(("phases", name), "must be longer than 0.", "Write 15s.")
     if extension.load.rate_per_s <= 0:
         yield error(("load", "rate"), "must be more than 0.", "Write 200/s.")
+    load = extension.load
+    for name, given in (("hedge_after", load.hedge_after_ns), ("attempt_timeout", load.attempt_timeout_ns)):
+        if given is not None and given >= load.timeout_ns:
+            yield error(("load", name), "is no earlier than load.timeout.", "Shorten it, or leave it out.")
     if extension.load.shape is not None and expect.lost_ns is not None:
         yield error(
             ("expect", "lost"), "is seconds at one arrival rate, and load.shape changes it.", "Use lost_requests."

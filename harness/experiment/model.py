@@ -49,6 +49,22 @@ Shape = Annotated[
     WithJsonSchema({"type": "string", "pattern": SHAPE_PATTERN, "examples": ["spike to 400/s at 20s for 5s"]}),
 ]
 
+RETRY_PATTERN = r"^(timeout|refused|reset|truncated|unreachable|error|http_[1-5][0-9]{2}|grpc_[A-Z_]+)$"
+
+
+def _check_retry(outcome: str) -> str:
+    if outcome == "wrong_answer":
+        raise ValueError('"wrong_answer" is nothing that a client sees: it does not know the golden answer.')
+    if re.fullmatch(RETRY_PATTERN, outcome) is None:
+        words = "timeout, refused, reset, truncated, unreachable, error, http_503, grpc_UNAVAILABLE"
+        raise ValueError(f'"{outcome}" is no outcome to retry on. Write one of: {words}, or another code.')
+    return outcome
+
+
+RetryOutcome = Annotated[
+    str, AfterValidator(_check_retry), WithJsonSchema({"type": "string", "pattern": RETRY_PATTERN})
+]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -89,6 +105,36 @@ class Load(_Model):
     )
     timeout_ns: DurationNs = Field(
         1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent."
+    )
+    retries: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="How often a request is tried again, at most. It stays one request, with one deadline.",
+    )
+    retry_on: tuple[RetryOutcome, ...] = Field(
+        ("refused", "reset", "http_503", "grpc_UNAVAILABLE"), min_length=1, description="Outcomes that are tried again."
+    )
+    retry_backoff_ns: DurationNs = Field(
+        50_000_000,
+        alias="retry_backoff",
+        description="Wait before the first retry; twice as long before each further one, times 0.5 to 1.5 by the seed.",
+    )
+    retry_connection: Literal["same", "new"] = Field(
+        "same", description="A retry uses the kind of connection that its request has, or always a new one."
+    )
+    attempt_timeout_ns: DurationNs | None = Field(
+        None,
+        gt=0,
+        alias="attempt_timeout",
+        description="Deadline of each attempt, which ends it as timeout. Default: the request's.",
+    )
+    hedge_after_ns: DurationNs | None = Field(
+        None,
+        gt=0,
+        alias="hedge_after",
+        description="A second copy goes out on a new connection when an attempt has not ended by then; the first "
+        "answer counts, and the other attempt is cancelled. Default: never.",
     )
     seed: int = Field(7, description="Seed of the schedule and of the choice of targets.")
     kept_share: Share = Field(

@@ -131,7 +131,7 @@ class _Columns:
     PART_ROWS = 100_000
 
     def __init__(self, rows: int) -> None:
-        self._schema = schema()
+        self._schema = _wanted()
         self._batches: list[Any] = []
         self._waiting = 0
         self._filled = 0
@@ -202,6 +202,13 @@ _NUMBERS: dict[str, Any] = {
 _TEXTS = ("outcome", "error", "pod", "version", "connection", "protocol")
 
 
+def _wanted() -> pa.Schema:
+    """The columns that are judged; what else there is (`tries`) is for people."""
+    import pyarrow as pa
+
+    return pa.schema([field for field in schema() if field.name in _NUMBERS or field.name in _TEXTS])
+
+
 def _read_file(file: Path, columns: _Columns | _Counter) -> list[Damage]:
     """Adds the chunks up to the first one that cannot be read."""
 
@@ -228,14 +235,17 @@ def _read_chunks(mapped: mmap.mmap, columns: _Columns | _Counter) -> tuple[tuple
     """What is wrong with the stream, and how far it was read."""
     import pyarrow as pa
 
-    wanted = schema()
+    wanted = _wanted()
     source = pa.BufferReader(pa.py_buffer(mapped))
     try:
         reader = pa.ipc.open_stream(source)
+        if (shape := _shape_error(reader.schema, wanted)) is not None:
+            return ("unreadable", shape), 0
+        known = [at for at, name in enumerate(reader.schema.names) if name in wanted.names]
+        source.seek(0)  # what is not judged is not even decoded
+        reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(included_fields=known))
     except (pa.ArrowException, OSError) as error:
         return ("unreadable", f"is no Arrow stream: {_first_line(error)}"), 0
-    if (shape := _shape_error(reader.schema, wanted)) is not None:
-        return ("unreadable", shape), 0
     count = 0
     while True:
         try:

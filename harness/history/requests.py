@@ -24,6 +24,7 @@ WRONG_ANSWER = "wrong_answer"
 NOT_SENT = "not_sent"  # the schedule had it, the load generator could not send it in time
 UNREACHABLE = "unreachable"  # no route, DNS failure and the like
 ERROR = "error"  # anything else; `error` has its signature
+CANCELLED = "cancelled"  # of an attempt alone: another attempt of the same request was answered first
 
 NEW = "new"
 KEPT = "kept"
@@ -34,6 +35,17 @@ def schema() -> pa.Schema:
     import pyarrow as pa
 
     text = pa.dictionary(pa.int32(), pa.string())
+    tries = pa.list_(
+        pa.struct(
+            [
+                pa.field("sent_ns", pa.int64(), nullable=False),
+                pa.field("end_ns", pa.int64(), nullable=False),
+                pa.field("outcome", pa.string(), nullable=False),
+                pa.field("connection", pa.string(), nullable=False),
+                pa.field("local_port", pa.int32()),
+            ]
+        )
+    )
     return pa.schema(
         [
             pa.field("arrival", pa.int64(), nullable=False),  # number in the schedule; a gap is a lost record
@@ -50,6 +62,7 @@ def schema() -> pa.Schema:
             pa.field("attempts", pa.int16(), nullable=False),  # 1 unless retried or hedged; 0: not_sent
             pa.field("user", pa.int32(), nullable=False),  # Locust user that took it
             pa.field("protocol", text, nullable=False),
+            pa.field("tries", tries),  # every attempt in the order of sending; null: there was one at most
         ],
         metadata={"bulletproof.format": str(FORMAT)},
     )

@@ -118,6 +118,12 @@ def by_connection(requests: Requests, bad: Mask) -> dict[str, dict[str, int]]:
     return found
 
 
+def several_attempts(requests: Requests, good: Mask) -> dict[str, int]:
+    """Requests that were tried again or sent twice, and the good ones among them: what a client without that lost."""
+    rows = requests.attempts > 1
+    return {"requests": int(rows.sum()), "good": int((rows & good).sum())}
+
+
 def versions(requests: Requests) -> list[dict[str, Any]]:
     """Which model versions answered, and when, in order of their first answer."""
     return sorted(_seen(requests, requests.version.codes, requests.version.names, "version"), key=_first)

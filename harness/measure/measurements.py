@@ -87,6 +87,7 @@ def _requests(case: Case) -> dict[str, Any]:
         "not_judged": tally.unknown,
         "by_outcome": case.requests.outcome.counts(),
         "by_connection": figures.by_connection(case.requests, case.overall.bad),
+        "several_attempts": figures.several_attempts(case.requests, case.overall.good),
     }
 
 

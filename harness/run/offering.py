@@ -46,6 +46,12 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
         "curve": curve.points if load.shape is not None else None,
         "seed": load.seed,
         "timeout_ns": load.timeout_ns,
+        "retries": load.retries,
+        "retry_on": load.retry_on,
+        "retry_backoff_ns": load.retry_backoff_ns,
+        "retry_connection": load.retry_connection,
+        "attempt_timeout_ns": load.attempt_timeout_ns,
+        "hedge_after_ns": load.hedge_after_ns,
         "kept_share": load.kept_share,
         # Each request in flight holds a user until its deadline: fewer than rate x timeout, and a hang would silence
         # the schedule instead of showing in it.

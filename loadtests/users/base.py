@@ -22,6 +22,7 @@ from loadtests.dispatcher import Handover
 from loadtests.live import Counts
 from loadtests.outcome import Attempt, classify
 from loadtests.recorder import Recorder, Row
+from loadtests.retrying import Retrying
 
 
 class Client(Protocol):
@@ -128,6 +129,8 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         super().__init__(environment)
         self.number = self.desk.number()
         self.client = self.desk.client()
+        config = self.desk.config
+        self.retrying = Retrying(config, self._send, self.client.drop) if config.insists else None
 
     def on_start(self) -> None:
         """The kept connection is open, and has carried a request (which is not recorded)."""
@@ -151,9 +154,9 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
             self.desk.last_failure = attempts[-1]
             gevent.sleep(0.05)
 
-    def _send(self, case: int, kept: bool) -> Attempt:
-        attempt = Attempt()
-        deadline = gevent.Timeout(self.desk.config.timeout_ns / 1e9)
+    def _send(self, case: int, kept: bool, attempt: Attempt | None = None) -> Attempt:
+        attempt = attempt or Attempt()
+        deadline = gevent.Timeout((attempt.limit_ns or self.desk.config.timeout_ns) / 1e9)
         deadline.start()
         try:
             self.client.infer(case, kept, attempt)
@@ -184,8 +187,11 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         wall = time.time()
         sent_ns = time.monotonic_ns()
         desk.counts.begin(sent_ns - scheduled_ns)
-        attempt = self._send(arrival.case, arrival.kept)
-        end_ns = time.monotonic_ns()
+        if self.retrying is None:
+            attempt = self._send(arrival.case, arrival.kept)
+        else:
+            attempt = self.retrying.send(arrival.number, arrival.case, arrival.kept)
+        end_ns = attempt.end_ns or time.monotonic_ns()
         desk.counts.end(ok=attempt.outcome == requests.OK, sent=True)
         desk.recorder.add(
             Row(
@@ -200,9 +206,10 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
                 version=attempt.version,
                 connection=requests.KEPT if arrival.kept else requests.NEW,
                 local_port=attempt.local_port,
-                attempts=1,
+                attempts=1 if attempt.tries is None else len(attempt.tries),
                 user=self.number,
                 protocol=desk.config.protocol,
+                tries=attempt.tries,
             )
         )
         desk.tell_locust(arrival.kept, attempt.outcome, (end_ns - scheduled_ns) / 1e6, wall)

@@ -74,8 +74,11 @@ class TritonGrpc:
 
     def _infer(self, client: Any, sockets: Sockets, case: int, attempt: Attempt) -> None:
         inputs, outputs = self._prepared[case]
+        limit_s = self._timeout_s
+        if attempt.limit_ns is not None:
+            limit_s = max(attempt.limit_ns / 1e9 - _EARLIER_S, 0.001)
         try:
-            result = client.infer(self._config.model, inputs, outputs=outputs, client_timeout=self._timeout_s)
+            result = client.infer(self._config.model, inputs, outputs=outputs, client_timeout=limit_s)
         finally:
             attempt.local_port = sockets.local_port
         # A unary answer is handed over whole: its first byte is seen when all of it is there.

@@ -2,8 +2,10 @@
 
 Prints one JSON line with its ports. `POST /behave/NAME` on the HTTP port sets how inference is answered from then on,
 on both protocols: well, wrong, shape, dtype, missing, garbage, hang, slow, drip, http_404, grpc_INTERNAL, reset, fin,
-cut; on new or kept connections only with a suffix (`hang@new`, `hang@kept`: a connection's first request is new).
-`GET /seen` tells what came: connections, requests and their times, the peers' addresses.
+cut; on new or kept connections only with a suffix (`hang@new`, `hang@kept`: a connection's first request is new), or
+only every second request of the server (`hang@odd`).
+`GET /seen` tells what came: connections, requests and their times, the peers' addresses, and how many of the requests
+that hung were given up by their client.
 """
 
 import asyncio
@@ -53,11 +55,15 @@ class Server:
         self.mode = "well"
         self.connections = 0
         self.requests = 0
+        self.given_up = 0
         self.peers = set()
+        self.rpc_peers = {}  # connection: requests on it so far
         self.times = []
 
     def mode_for(self, requests_before):
         mode, _, where = self.mode.partition("@")
+        if where == "odd":
+            return mode if self.requests % 2 else "well"
         if where and where != ("kept" if requests_before else "new"):
             return "well"
         return mode
@@ -80,13 +86,19 @@ class Server:
                         "requests": self.requests,
                         "peers": sorted(self.peers),
                         "times": self.times,
+                        "given_up": self.given_up,
                     }
                     self.reply(writer, 200, json.dumps(seen).encode())
                 else:
                     self.requests += 1
                     self.peers.add(writer.get_extra_info("peername")[0])
                     self.times.append(time.monotonic_ns())
-                    if not await self.infer(writer, headers, body, self.mode_for(before)):
+                    mode = self.mode_for(before)
+                    if mode == "hang":
+                        await reader.read()
+                        self.given_up += 1
+                        return
+                    if not await self.infer(writer, headers, body, mode):
                         return
                 before += 1
                 await writer.drain()
@@ -100,8 +112,6 @@ class Server:
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{extra}\r\n".encode() + body)
 
     async def infer(self, writer, headers, body, mode):
-        if mode == "hang":
-            await asyncio.sleep(3600)
         if mode == "slow":
             await asyncio.sleep(0.05)
         if mode.startswith("http_"):
@@ -148,9 +158,14 @@ class Server:
         self.requests += 1
         self.times.append(time.monotonic_ns())
         self.peers.add(context.peer().split(":")[1])
-        mode = self.mode.partition("@")[0]
+        before = self.rpc_peers.get(context.peer(), 0)
+        self.rpc_peers[context.peer()] = before + 1
+        mode = self.mode_for(before)
         if mode == "hang":
-            await asyncio.sleep(3600)
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                self.given_up += 1
         if mode == "slow":
             await asyncio.sleep(0.05)
         if mode.startswith("grpc_"):

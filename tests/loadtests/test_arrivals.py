@@ -14,6 +14,19 @@ from loadtests.config import ConfigError, LoadConfig
 
 SPIKE = [(0, 100.0), (20 * 10**9, 100.0), (20 * 10**9, 1000.0), (25 * 10**9, 1000.0), (25 * 10**9, 100.0)]
 
+LOAD = {
+    "host": "127.0.0.1",
+    "protocol": "kserve-v2-http",
+    "model": "detector",
+    "golden": "golden.json",
+    "rate_per_s": 200.0,
+    "seed": 7,
+    "timeout_ns": 1,
+    "users": 1,
+    "max_duration_ns": 1,
+    "out": ".",
+}
+
 
 def take(count, **changes):
     settings = {"kind": "poisson", "rate_per_s": 200.0, "seed": 7, "kept_share": 0.5, "cases": 16} | changes
@@ -122,23 +135,7 @@ def test_poisson_arrivals_follow_the_rate_and_stay_poisson():
     "curve",
     [[], [[1, 100.0]], [[0, 0.0]], [[0, 100.0], [5, 100.0], [4, 100.0]], [[0]], 7, [["a", "b"]]],
 )
-def test_a_curve_that_is_none_is_refused(curve, load_config):
+def test_a_curve_that_is_none_is_refused(curve):
     """It begins at zero, goes on in time, and never stops the load."""
     with pytest.raises(ConfigError, match="curve"):
-        LoadConfig.parse(load_config | {"curve": curve})
-
-
-@pytest.fixture
-def load_config():
-    return {
-        "host": "127.0.0.1",
-        "protocol": "kserve-v2-http",
-        "model": "detector",
-        "golden": "golden.json",
-        "rate_per_s": 200.0,
-        "seed": 7,
-        "timeout_ns": 1,
-        "users": 1,
-        "max_duration_ns": 1,
-        "out": ".",
-    }
+        LoadConfig.parse(LOAD | {"curve": curve})

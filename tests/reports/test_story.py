@@ -53,6 +53,31 @@ def test_a_right_answer_that_came_too_late_is_counted_as_slow():
 
 
 @pytest.mark.parametrize(
+    ("load", "attempts", "sentence"),
+    [
+        ({"retries": 2}, (37, 36), "37 requests were retried; 36 of them were good only by that"),
+        (
+            {"hedge_after": "200 ms"},
+            (37, 36),
+            "37 requests took several attempts, by retries or hedging; 36 of them were good",
+        ),
+        ({"retries": 2}, (0, 0), None),
+    ],
+)
+def test_what_retries_hide_is_said(load, attempts, sentence):
+    """A platform that drops every tenth request looks whole to a client that tries again."""
+    verdict = verdicts.passed()
+    requests = verdict.measurements["requests"] | {
+        "several_attempts": dict(zip(("requests", "good"), attempts, strict=True))
+    }
+    verdict = dataclasses.replace(with_measured(verdict, requests=requests), environment={"load": load})
+
+    assert [line for line in story.saw(verdict) if "attempts" in line or "retried" in line] == (
+        [] if sentence is None else [sentence]
+    )
+
+
+@pytest.mark.parametrize(
     ("recovery", "sentence"),
     [
         ({"start_ns": 0, "after_ns": 0, "by_ns": 4_000_000}, "service was never away after the fault"),

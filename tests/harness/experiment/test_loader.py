@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from harness.errors import FileErrors
 from harness.experiment.loader import copy_into, golden_path, load, warnings
 from harness.experiment.shipped import experiment_files, folder
+from harness.run.offering import load_config
+from loadtests.config import LoadConfig
 
 SHIPPED = folder() / "gpu-pod-kill.yaml"
 
@@ -34,6 +36,16 @@ def place(tmp_path):
         return path
 
     return write
+
+
+class ProviderStub:
+    """A cluster whose Service is here."""
+
+    def load_endpoint(self, *asked):
+        return "127.0.0.1", 8000
+
+    def source_address(self, access):
+        return None
 
 
 def errors_of(path: Path) -> list[str]:
@@ -209,6 +221,28 @@ def test_text_becomes_numbers_with_units_once():
             "TIME over DURATION; spike to RATE at TIME for DURATION; steps to RATE RATE ... every DURATION; sine by "
             "SHARE every DURATION. As in: spike to 400/s at 20s for 5s.",
         ),
+        (
+            "seed: 7}",
+            "seed: 7, hedge_after: 1.5s}",
+            "32: bulletproof.load.hedge_after: is no earlier than load.timeout. Shorten it, or leave it out.",
+        ),
+        (
+            "seed: 7}",
+            "seed: 7, retry_on: [refused, wrong_answer]}",
+            '32: bulletproof.load.retry_on[1]: "wrong_answer" is nothing that a client sees: it does not know the '
+            "golden answer.",
+        ),
+        (
+            "seed: 7}",
+            "seed: 7, retry_on: [503]}",
+            '32: bulletproof.load.retry_on[0]: "503" is not text. Put it in quotes.',
+        ),
+        (
+            "seed: 7}",
+            "seed: 7, retry_on: [unavailable]}",
+            '32: bulletproof.load.retry_on[0]: "unavailable" is no outcome to retry on. Write one of: timeout, '
+            "refused, reset, truncated, unreachable, error, http_503, grpc_UNAVAILABLE, or another code.",
+        ),
     ],
 )
 def test_a_wrong_field_is_told_with_its_line_and_what_is_right(place, old, new, said):
@@ -216,6 +250,23 @@ def test_a_wrong_field_is_told_with_its_line_and_what_is_right(place, old, new, 
     path = place((old, new))
 
     assert f"experiment.yaml:{said}" in errors_of(path)
+
+
+def test_what_the_load_is_told_of_retries_is_what_the_file_says(place, tmp_path):
+    """In the words of the load's configuration, which the load itself accepts."""
+    path = place(("seed: 7}", "seed: 7, retries: 2, retry_backoff: 20ms, retry_connection: new, hedge_after: 200ms}"))
+
+    config = load_config(load(path), ProviderStub(), None, tmp_path)
+
+    assert LoadConfig.parse(config).insists
+    assert {name: config[name] for name in config if name.startswith(("retr", "hedge", "attempt"))} == {
+        "retries": 2,
+        "retry_on": ("refused", "reset", "http_503", "grpc_UNAVAILABLE"),
+        "retry_backoff_ns": 20_000_000,
+        "retry_connection": "new",
+        "attempt_timeout_ns": None,
+        "hedge_after_ns": 200_000_000,
+    }
 
 
 def test_all_errors_are_told_at_once(place):

@@ -188,6 +188,24 @@ def test_a_file_without_its_end_mark_is_told(tmp_path):
     assert read_history(run_dir).problems == ["requests-0.arrows: was not closed: its writer died"]
 
 
+def test_a_file_from_before_the_attempts_were_written_down_is_whole(tmp_path):
+    """Formats grow by adding: what is not there is not asked for, and what is not judged does not matter."""
+    run_dir = build_run(tmp_path)
+    path = run_dir / "requests-0.arrows"
+    with_attempts = read_history(run_dir)
+    chunks = read_batches(path)
+    older = [chunk.drop_columns(["tries"]) for chunk in chunks]
+    with path.open("wb") as file, pa.ipc.new_stream(file, schema().remove(schema().get_field_index("tries"))) as writer:
+        for chunk in older:
+            writer.write_batch(chunk)
+
+    history = read_history(run_dir)
+
+    assert history.problems == []
+    assert history.requests.arrival.tolist() == with_attempts.requests.arrival.tolist()
+    assert history.requests.outcome.counts() == with_attempts.requests.outcome.counts()
+
+
 def test_an_index_beyond_its_dictionary_is_unreadable_and_no_crash(tmp_path):
     """A flipped bit must not read foreign memory."""
     run_dir = build_run(tmp_path)

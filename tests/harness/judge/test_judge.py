@@ -118,6 +118,24 @@ def test_each_course_ends_where_it_must(tmp_path, course, name, verdict):
     assert check(judge(build_run(tmp_path, **course)), name).verdict is verdict
 
 
+def test_requests_that_took_several_attempts_are_counted_and_judged_by_their_end(tmp_path):
+    """Retries hide failures: the report has to say how many."""
+    run_dir = build_run(tmp_path)
+
+    def retried(rows):
+        for row in rows[:37]:
+            first = {"outcome": "refused", "connection": row["connection"], "local_port": 1, "sent_ns": 1, "end_ns": 2}
+            row |= {"attempts": 2, "tries": [first, {**first, "outcome": "ok"}]}
+        rows[36] |= {"outcome": "refused"}
+        return rows
+
+    alter_requests(run_dir, retried)
+    verdict = judge(run_dir)
+
+    assert verdict.measurements["requests"]["several_attempts"] == {"requests": 37, "good": 36}
+    assert verdict.measurements["requests"]["bad"] == 1
+
+
 @pytest.mark.parametrize(
     ("course", "verdict"),
     [
