@@ -28,18 +28,23 @@ def scaled(value: object, total: int, *, up: bool) -> int:
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
-    """What the scheduler sets aside for a pod: the sum of its containers, or its largest init container if more.
+    """What the scheduler sets aside for a pod."""
+    return pod_total(spec, "requests")
+
+
+def pod_total(spec: Mapping[str, Any], what: str) -> dict[str, Fraction]:
+    """A pod's `requests` or `limits`: the sum of its containers, or its largest init container if more.
 
     A limit without a request counts as the request, as the API's defaulting does it; restartable init containers
     (sidecars) count with the containers.
     """
     total: dict[str, Fraction] = {}
     for container in spec.get("containers", ()):
-        _add(total, _requests(container))
+        _add(total, _of(container, what))
     largest: dict[str, Fraction] = {}
     sidecars: dict[str, Fraction] = {}
     for container in spec.get("initContainers") or ():
-        wanted = _requests(container)
+        wanted = _of(container, what)
         if container.get("restartPolicy") == "Always":
             _add(total, wanted)
             _add(sidecars, wanted)
@@ -52,9 +57,10 @@ def pod_requests(spec: Mapping[str, Any]) -> dict[str, Fraction]:
     return total
 
 
-def _requests(container: Mapping[str, Any]) -> dict[str, Fraction]:
+def _of(container: Mapping[str, Any], what: str) -> dict[str, Fraction]:
     resources = container.get("resources") or {}
-    return {**amounts(resources.get("limits")), **amounts(resources.get("requests"))}
+    limits = amounts(resources.get("limits"))
+    return {**limits, **amounts(resources.get("requests"))} if what == "requests" else limits
 
 
 def _add(total: dict[str, Fraction], more: Mapping[str, Fraction]) -> None:

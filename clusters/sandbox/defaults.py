@@ -10,7 +10,7 @@ import ipaddress
 import uuid
 from collections.abc import Callable
 
-from clusters.sandbox import rbac
+from clusters.sandbox import quota, rbac
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import canonical, parse
@@ -124,6 +124,8 @@ class Admission:
         """Called by the store before it writes."""
         if fill := self._kinds.get(kind.key):
             fill(obj, old)
+        if old is None:
+            quota.admit(self._store, kind, obj)
 
     def _pod(self, pod: Object, old: Stored | None) -> None:
         spec = pod.setdefault("spec", {})

@@ -16,6 +16,7 @@ from clusters.sandbox.controllers.loop import Informers
 from clusters.sandbox.controllers.namespace import Namespaces
 from clusters.sandbox.controllers.nodelifecycle import NodeLifecycle
 from clusters.sandbox.controllers.replicaset import ReplicaSets
+from clusters.sandbox.controllers.resourcequota import ResourceQuotas
 from clusters.sandbox.controllers.tainteviction import TaintEvictions
 from clusters.sandbox.kubelet.images import Images
 from clusters.sandbox.kubelet.kubelet import Kubelet
@@ -56,6 +57,7 @@ class Machine:
             DaemonSets(informers),
             GarbageCollector(informers),
             Namespaces(informers),
+            ResourceQuotas(informers),
             NodeLifecycle(informers, self.settings),
             TaintEvictions(informers),
             Scheduler(informers),

@@ -347,6 +347,16 @@ def _keep_data(obj: Object, old: Stored | None, faults: Faults) -> None:
         faults.forbidden("data", "field is immutable when `immutable` is set")
 
 
+def _quota(obj: Object, old: Stored | None, faults: Faults) -> None:
+    for name, amount in ((obj.get("spec") or {}).get("hard") or {}).items():
+        if parse(amount) < 0:
+            faults.invalid(f"spec.hard[{name}]", amount, "must be greater than or equal to 0")
+        if not _key(name):
+            faults.invalid(f"spec.hard[{name}]", name, "must be a standard resource type or fully qualified")
+    if old is not None and (obj.get("spec") or {}).get("scopes") != old["spec"].get("scopes"):
+        faults.invalid("spec.scopes", (obj.get("spec") or {}).get("scopes"), "field is immutable")
+
+
 def _node(obj: Object, old: Stored | None, faults: Faults) -> None:
     for i, taint in enumerate((obj.get("spec") or {}).get("taints") or ()):
         if taint["effect"] not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
@@ -404,6 +414,7 @@ _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
     "configmaps": _keep_data,
     "secrets": _keep_data,
     "nodes": _node,
+    "resourcequotas": _quota,
     "roles": _role,
     "clusterroles": _role,
     "rolebindings": _binding,

@@ -232,3 +232,17 @@ def test_roles_tokens_and_can_i(kubectl, namespace):
     assert kubectl("get", "pods", "-o", "name", robot) == ""
     assert "Forbidden" in kubectl("get", "services", robot, fails=True)
     assert token.count(".") == 2
+
+
+def test_quotas_are_described_and_enforced(kubectl):
+    """create quota, describe quota with what is used, and the refusal in the server's words."""
+    kubectl("create", "quota", "few", "--hard=pods=1,requests.nvidia.com/gpu=2")
+    kubectl("run", "one", "--image=test/tools:1", "--restart=Never", "--", "sleep", "60")
+    kubectl("wait", "quota/few", "--for=jsonpath={.status.used.pods}=1", "--timeout=20s")
+
+    described = [line.split() for line in kubectl("describe", "quota", "few").splitlines()]
+    assert ["pods", "1", "1"] in described and ["requests.nvidia.com/gpu", "0", "2"] in described
+    assert "pods: 1/1" in kubectl("get", "quota", "few")
+    said = kubectl("run", "two", "--image=test/tools:1", "--restart=Never", "--", "sleep", "60", fails=True)
+    assert "exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1" in said
+    kubectl("delete", "pod", "one", "--now")

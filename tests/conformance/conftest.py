@@ -28,7 +28,6 @@ IMAGE = "bulletproof/reference-server:1"
 _AT_ONCE = 14
 # What docs/sandbox.md says that the sandbox has not; on any other cluster these tests run.
 SANDBOX_LACKS = {
-    "resource-quota": "docs/sandbox.md: ResourceQuota is kept, nothing acts on it",
     "custom-resources": "docs/sandbox.md: CustomResourceDefinitions have no instances",
 }
 

@@ -296,20 +296,6 @@ def test_a_healthy_server_says_ok(api: Api) -> None:
     assert api.call("GET", "/readyz") == "ok"
 
 
-@pytest.mark.needs("resource-quota")
-def test_a_quota_refuses_what_goes_beyond_it(api: Api) -> None:
-    """Resource Quotas: 403 with what was used, asked and allowed."""
-    api.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": {"count/configmaps": "2"}}})
-    api.until("resourcequotas", "q", lambda q: "hard" in q.get("status", {}), "counted")
-
-    api.create("configmaps", config_map("one"))
-    with pytest.raises(RefusedError) as told:
-        for name in ("two", "three"):
-            api.create("configmaps", config_map(name))
-    assert told.value.code == 403
-    assert "exceeded quota: q" in told.value.message
-
-
 @pytest.mark.needs("custom-resources")
 def test_a_definition_makes_a_resource(api: Api) -> None:
     """Custom Resources: a CustomResourceDefinition's objects are served like any others."""
