@@ -225,9 +225,9 @@ def list_checks(as_json: bool) -> int:
     Example:
       bulletproof list checks
     """
-    from harness.cli.checks import catalogue
+    from harness.checks import catalogue
 
-    _print_rows(catalogue(), as_json)
+    _print_rows([{"name": one.name, "kind": one.kind.value, "title": one.says} for one in catalogue()], as_json)
     return EXIT_PASSED
 
 

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from harness import cli
+from harness.checks import catalogue
 from harness.errors import Aborted, Interrupted, InvalidRun, Residue, Skipped, UsageError
 from harness.experiment.shipped import experiment_files
 from tests.histories import build_run
@@ -185,8 +186,8 @@ def test_list_checks_says_what_each_asks():
     """The names that verdicts, reports and JUnit files carry."""
     rows = json.loads(bulletproof("list", "checks", "--json").stdout)
 
-    names = {row["name"] for row in rows}
-    assert {"load_delivered", "baseline_steady", "fault_proven", "recovers_within", "undo_verified"} <= names
+    assert [(row["name"], row["kind"]) for row in rows] == [(one.name, one.kind.value) for one in catalogue()]
+    assert next(row for row in rows if row["name"] == "gray_pods")["title"].endswith("(expect.gray_pods)")
 
 
 @pytest.mark.parametrize(
