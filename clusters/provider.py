@@ -15,6 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from clusters.node_commands import BadWordError as BadWordError
+from clusters.node_commands import NodeCommands as NodeCommands
+from clusters.node_commands import filled as filled
+from clusters.node_commands import words_of as words_of
+
 Progress = Callable[[str], None]
 
 # What may be named, for messages and help.
@@ -61,6 +66,7 @@ class Access:
     ephemeral: bool  # ends with the run
     default_platform: str | None = None  # overlay that a run deploys when nobody names one; None: nothing is deployed
     disposable: bool = False  # made by the provider for experiments: nobody's production, whatever it is called
+    node_commands: NodeCommands | None = None  # how machines are switched off and on; None: `node-stop` is not offered
 
 
 class Provider(Protocol):
@@ -104,21 +110,26 @@ class Provider(Protocol):
         ...
 
 
-def provider_for(cluster: str) -> Provider:
-    """The provider of a cluster's name. Nothing is started or contacted yet. Raises ClusterError for another word."""
+def provider_for(cluster: str, config: Path | None = None) -> Provider:
+    """The provider of a cluster's name. Nothing is started or contacted yet. Raises ClusterError for another word.
+
+    `config`: the cluster's configuration file (clusters/config.py); None: the one that names its context, if any.
+    """
     kind, colon, name = cluster.partition(":")
     if kind == "sandbox" and (name or not colon):
         from clusters.sandbox_provider import SandboxProvider
 
-        return SandboxProvider(name or None)
+        return SandboxProvider(name or None, config=config)
     if kind == "kind" and (name or not colon):
         from clusters.kind import KindProvider
 
+        if config is not None:
+            raise ClusterError("A kind cluster takes no configuration file.", hint="Leave --cluster-config out.")
         return KindProvider(name or None)
     if kind == "context" and name:
         from clusters.context import ContextProvider
 
-        return ContextProvider(name)
+        return ContextProvider(name, config)
     raise ClusterError(f'"{cluster}" is no cluster.', hint=f"Write {CLUSTERS}.")
 
 
@@ -130,6 +141,29 @@ def build_image(engine: str | None, tag: str | None, progress: Progress) -> str:
     from clusters.platform.build import build
 
     return build(engine, tag, progress)
+
+
+def node_commands(kubeconfig: Path | None, context: str | None, config: Path | None = None) -> NodeCommands | None:
+    """The commands of a context (None: the current one) by its configuration file. Raises ClusterError.
+
+    For what has no provider at hand: `bulletproof recover` from another machine, and plain `chaos run`.
+    """
+    from kubernetes.config import ConfigException, list_kube_config_contexts
+
+    from clusters.config import find, read
+    from clusters.sandbox import client
+
+    if kubeconfig is not None and client.info(kubeconfig.parent) is not None:
+        from clusters.sandbox_provider import node_commands as of_sandbox
+
+        return of_sandbox(kubeconfig.parent)
+    if context is None:
+        try:
+            context = list_kube_config_contexts(config_file=str(kubeconfig) if kubeconfig else None)[1]["name"]
+        except (ConfigException, KeyError, TypeError):
+            return read(config).node_commands if config else None
+    found = find(context, config)
+    return found.node_commands if found else None
 
 
 def platforms() -> list[str]:

@@ -5,40 +5,43 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from clusters.api import Api
-from clusters.provider import Access, ClusterError, Progress
+from clusters.provider import Access, ClusterError, NodeCommands, Progress
 
-# The API can stop no machine, here as anywhere; the rest is there.
-OFFERS = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy"})
+OFFERS = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"})
 
 
 class SandboxProvider:
     """Without a name: fresh for this process, ends with `down`. With one: found or started, and stays."""
 
-    def __init__(self, name: str | None = None, *, nodes: int = 3, gpus: int = 2) -> None:
+    def __init__(self, name: str | None = None, *, nodes: int = 3, gpus: int = 2, config: Path | None = None) -> None:
         self.name = f"sandbox:{name}" if name else "sandbox"
         self.ephemeral = name is None
         self._name = name
         self._nodes = nodes
         self._gpus = gpus
+        self._config = config
+        self._clocks = _clocks(config)
         self._own: Path | None = None  # folder of the one without a name
 
     def up(self) -> Access:
         """The sandbox answers and its nodes are Ready."""
         from clusters.sandbox import client
 
+        size: dict[str, Any] = {"nodes": self._nodes, "gpus": self._gpus, "arguments": self._clocks}
         try:
             if self._name:
-                running = client.start(self._folder(self._name), nodes=self._nodes, gpus=self._gpus, name=self._name)
+                running = client.start(self._folder(self._name), name=self._name, **size)
             else:
                 if self._own is None:
                     self._own = Path(tempfile.mkdtemp(prefix="bulletproof-sandbox-"))
                 # It outlives us for a while when we are killed, so that `bulletproof recover` finds it.
-                running = client.start(self._own, nodes=self._nodes, gpus=self._gpus, owner_pid=os.getpid())
+                running = client.start(self._own, owner_pid=os.getpid(), **size)
         except client.SandboxError as error:
             raise ClusterError(str(error)) from error
         return Access(
@@ -50,6 +53,7 @@ class SandboxProvider:
             ephemeral=self.ephemeral,
             default_platform="healthy",
             disposable=True,
+            node_commands=node_commands(running.dir),
         )
 
     def deploy(self, access: Access, platform: str, progress: Progress, image: str | None = None) -> None:
@@ -110,9 +114,28 @@ class SandboxProvider:
         """Itself when it has a name; else one of a name that nobody else has."""
         if self._name:
             return self
-        return SandboxProvider(f"shared-{os.getpid()}-{secrets.token_hex(2)}", nodes=self._nodes, gpus=self._gpus)
+        name = f"shared-{os.getpid()}-{secrets.token_hex(2)}"
+        return SandboxProvider(name, nodes=self._nodes, gpus=self._gpus, config=self._config)
 
     def _folder(self, name: str) -> Path:
         from clusters.sandbox import client
 
         return client.state_folder() / name
+
+
+def node_commands(folder: Path) -> NodeCommands:
+    """How the machines of the sandbox in `folder` are switched off and on."""
+    to, whose = [sys.executable, "-m", "clusters.sandbox.node"], ["{node}", "--dir", str(folder)]
+    return NodeCommands(stop=(*to, "stop", *whose), start=(*to, "start", *whose), within_s=30.0, origin="the sandbox")
+
+
+def _clocks(file: Path | None) -> tuple[str, ...]:
+    """Arguments of `python -m clusters.sandbox`; for one that runs already they come too late."""
+    from clusters.config import ConfigError, read
+
+    if file is None:
+        return ()
+    config = read(file)
+    if config.node_commands is not None:
+        raise ConfigError(f"{config.file}: a sandbox has its own node_stop and node_start.")
+    return tuple(word for name, value in config.clocks.items() for word in ("--clock", f"{name}_s={value:g}"))

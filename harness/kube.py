@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from clusters.provider import NodeCommands
 from harness.errors import InvalidRun
 
 Object = dict[str, Any]
@@ -71,6 +72,9 @@ class Blocked:
 class Cluster:
     """One cluster, reached through one context of a kubeconfig. Safe to use from several threads."""
 
+    # How its machines are switched off and on, where whoever connected knows: the API has no verb for that.
+    node_commands: NodeCommands | None = None
+
     def __init__(self, configuration: Any, *, kubeconfig: Path | None = None, context: str | None = None) -> None:
         import urllib3
         from kubernetes.client.rest import RESTClientObject
@@ -84,7 +88,13 @@ class Cluster:
         self._server_ahead_s = 0.0
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None, context: str | None = None) -> Cluster:
+    def connect(
+        cls,
+        kubeconfig: Path | None = None,
+        context: str | None = None,
+        *,
+        node_commands: NodeCommands | None = None,
+    ) -> Cluster:
         """Reach the API server that the kubeconfig's context names (None: as kubectl would choose).
 
         Raises InvalidRun when there is no such context, Unreachable when nothing answers.
@@ -108,6 +118,7 @@ class Cluster:
                 f"the kubeconfig cannot be used: {error}", hint="check KUBECONFIG and `kubectl config get-contexts`"
             ) from error
         cluster = cls(configuration, kubeconfig=kubeconfig, context=context)
+        cluster.node_commands = node_commands
         cluster.version()
         return cluster
 

@@ -128,7 +128,7 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
     )
 
 
-def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
+def look(experiment: Experiment, cluster: str, platform: str | None, config: Path | None = None) -> Plan:
     """The plan for a cluster by its name. One that ends with a run is brought up with its platform, and ends again.
 
     Any other cluster is only read: one that does not run is not started, and nothing is deployed.
@@ -137,7 +137,7 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
     from harness import rights
     from harness.kube import Cluster
 
-    provider = provider_for(cluster)
+    provider = provider_for(cluster, config)
     fresh = provider.ephemeral
     if not fresh and platform is not None:
         raise UsageError("A plan changes nothing, so it deploys nothing.", hint="Leave --platform out.")
@@ -150,7 +150,7 @@ def look(experiment: Experiment, cluster: str, platform: str | None) -> Plan:
             named = platform or experiment.bulletproof.platform or access.default_platform
             if named is not None:
                 provider.deploy(access, named, lambda _: None)
-        found = Cluster.connect(access.kubeconfig, access.context)
+        found = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
         rights.check(experiment, found, access)
         return make_plan(experiment, found, access, refuse=False)
 

@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="CLUSTER",
         help=f"Run experiment files on this cluster: {CLUSTERS}.",
     )
+    group.addoption("--cluster-config", metavar="FILE", help="The cluster's configuration file.")
     group.addoption("--platform", metavar="NAME", help="Overlay of the reference platform to deploy.")
     group.addoption("--bulletproof-out", metavar="DIR", help="Folder for the run folders. Default: runs.")
 
@@ -89,6 +90,7 @@ class ExperimentItem(pytest.Item):
         out = self.config.getoption("--bulletproof-out")
         options = RunOptions(
             cluster=_cluster_of(self.config),
+            cluster_config=cluster_config(self.config),
             platform=self.config.getoption("--platform"),
             out=self._folder(Path(out)) if out else None,
             command=f"pytest {self.nodeid}",
@@ -167,6 +169,12 @@ _STACK: pytest.StashKey[Any] = pytest.StashKey()
 _CLUSTER: pytest.StashKey[str] = pytest.StashKey()
 
 
+def cluster_config(config: pytest.Config) -> Path | None:
+    """The cluster's configuration file, where one was named."""
+    named = config.getoption("--cluster-config")
+    return Path(named) if named else None
+
+
 def _cluster_of(config: pytest.Config) -> str:
     """The cluster of the session: brought up at the first experiment, for all of them."""
     from contextlib import ExitStack
@@ -176,5 +184,7 @@ def _cluster_of(config: pytest.Config) -> str:
     if _CLUSTER not in config.stash:
         stack = ExitStack()
         config.stash[_STACK] = stack
-        config.stash[_CLUSTER] = stack.enter_context(shared_cluster(str(config.getoption("--cluster"))))
+        config.stash[_CLUSTER] = stack.enter_context(
+            shared_cluster(str(config.getoption("--cluster")), config=cluster_config(config))
+        )
     return config.stash[_CLUSTER]

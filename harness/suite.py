@@ -108,6 +108,7 @@ def run_items(
     items: Sequence[Item],
     *,
     cluster: str,
+    cluster_config: Path | None = None,
     out: Path | None,
     command: str,
     image: str | None = None,
@@ -122,13 +123,20 @@ def run_items(
     """
     from harness.run.runner import RunOptions, run_experiment
 
-    with shared_cluster(cluster, len(items)) as name:
-        _check_rights(items, name)
+    with shared_cluster(cluster, len(items), cluster_config) as name:
+        _check_rights(items, name, cluster_config)
         for index, item in enumerate(items):
             folder = out
             if out is not None and len(items) > 1:
                 folder = out / f"{index + 1:02d}-{Path(item.experiment.file).stem}"
-            options = RunOptions(cluster=name, platform=item.platform, image=image, out=folder, command=command)
+            options = RunOptions(
+                cluster=name,
+                cluster_config=cluster_config,
+                platform=item.platform,
+                image=image,
+                out=folder,
+                command=command,
+            )
             result = run_experiment(item.experiment, options, progress)
             finish(result.run_dir, result.verdict)
             ended(Outcome(item=item, run_dir=result.run_dir, verdict=result.verdict))
@@ -137,13 +145,13 @@ def run_items(
     return []
 
 
-def _check_rights(items: Sequence[Item], cluster: str) -> None:
+def _check_rights(items: Sequence[Item], cluster: str, config: Path | None) -> None:
     """Before the first of several runs: a right that the last one lacks must not come up hours later."""
     from clusters.provider import provider_for
     from harness import rights
     from harness.kube import Cluster
 
-    provider = provider_for(cluster)
+    provider = provider_for(cluster, config)
     if len(items) < 2 or provider.ephemeral:
         return  # a run asks for itself
     access = provider.up()
@@ -153,14 +161,14 @@ def _check_rights(items: Sequence[Item], cluster: str) -> None:
 
 
 @contextmanager
-def shared_cluster(cluster: str, runs: int = 2) -> Iterator[str]:
+def shared_cluster(cluster: str, runs: int = 2, config: Path | None = None) -> Iterator[str]:
     """The name of a cluster that lives while this is open: one for all runs, where each would start its own.
 
     Any other cluster is used as it is. A single run brings its own cluster up and down itself.
     """
     from clusters.provider import provider_for
 
-    provider = provider_for(cluster)
+    provider = provider_for(cluster, config)
     if runs < 2 or not provider.ephemeral:
         yield cluster
         return

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from clusters.api import Api, ApiRefused
+from clusters.provider import NodeCommands
 
 # What every Kubernetes has.
 _EVERYWHERE = frozenset({"pods", "services", "nodes", "eviction", "deployments", "pod-proxy"})
 
 
-def offers(api: Api) -> frozenset[str]:
-    """The capabilities (words of `requires`). `node-stop` is never among them: the API cannot stop a machine."""
-    return _EVERYWHERE | ({"gpu"} if _has_gpus(api) else frozenset())
+def offers(api: Api, commands: NodeCommands | None) -> frozenset[str]:
+    """The capabilities (words of `requires`). `node-stop` takes commands: the API cannot stop a machine."""
+    more = ("gpu",) * _has_gpus(api) + ("node-stop",) * (commands is not None)
+    return _EVERYWHERE | set(more)
 
 
 def _has_gpus(api: Api) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.api import Api
-from clusters.provider import Access, ClusterError, Progress
+from clusters.provider import Access, ClusterError, NodeCommands, Progress
 
 
 class ContextProvider:
@@ -14,9 +14,10 @@ class ContextProvider:
 
     ephemeral = False
 
-    def __init__(self, context: str) -> None:
+    def __init__(self, context: str, config: Path | None = None) -> None:
         self.name = f"context:{context}"
         self._context = context
+        self._commands = _node_commands(context, config)
 
     def up(self) -> Access:
         """The cluster answers; raises ClusterError when it does not, or the context is not there."""
@@ -30,8 +31,9 @@ class ContextProvider:
             provider="context",
             kubeconfig=kubeconfig,
             context=self._context,
-            offers=offers(api),
+            offers=offers(api, self._commands),
             ephemeral=False,
+            node_commands=self._commands,
         )
 
     def deploy(self, access: Access, platform: str, progress: Progress, image: str | None = None) -> None:
@@ -69,7 +71,7 @@ class ContextProvider:
             api = Api.connect(self._kubeconfig(), self._context)
             about["version"] = api.request("GET", "/version")["gitVersion"]
             about["running"] = True
-            about["offers"] = sorted(offers(api))
+            about["offers"] = sorted(offers(api, self._commands))
         except ClusterError as error:
             about["reason"] = error.message
         return about
@@ -97,3 +99,12 @@ class ContextProvider:
             f"There is no context {self._context} in {where}.",
             hint=f"There are {', '.join(known)}." if known else "Set KUBECONFIG to the kubeconfig's path.",
         )
+
+
+def _node_commands(context: str, file: Path | None) -> NodeCommands | None:
+    from clusters.config import ConfigError, find
+
+    config = find(context, file)
+    if config is not None and config.clocks:
+        raise ConfigError(f"{config.file}: clocks: those of a cluster that is there are its own.")
+    return config.node_commands if config else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from harness.cli import output
-from harness.cli.naming import IMAGE_HELP, Nearest, check_cluster, check_platform
+from harness.cli.naming import CLUSTER_CONFIG, IMAGE_HELP, Nearest, check_cluster, check_platform
 from harness.errors import EXIT_INVALID, EXIT_PASSED, InvalidRun, UsageError
 
 _NAME = click.argument("name", metavar="NAME")
@@ -34,10 +34,11 @@ def cluster() -> None:
 
 @cluster.command()
 @_NAME
+@CLUSTER_CONFIG
 @click.option("--platform", metavar="NAME", help="Deploy this overlay of the reference platform too.")
 @click.option("--image", metavar="NAME", envvar="BULLETPROOF_IMAGE", help=IMAGE_HELP)
 @_JSON
-def up(name: str, platform: str | None, image: str | None, as_json: bool) -> int:
+def up(name: str, cluster_config: Path | None, platform: str | None, image: str | None, as_json: bool) -> int:
     """Start a cluster, or find it running.
 
     \b
@@ -46,9 +47,9 @@ def up(name: str, platform: str | None, image: str | None, as_json: bool) -> int
     """
     from clusters.provider import provider_for
 
-    _named(name)
+    _named(name, cluster_config)
     check_platform(platform)
-    provider = provider_for(name)
+    provider = provider_for(name, cluster_config)
     access = provider.up()
     if platform is not None:
         provider.deploy(access, platform, lambda text: click.echo(text, err=True), image)
@@ -88,8 +89,9 @@ def down(name: str) -> int:
 
 @cluster.command()
 @_NAME
+@CLUSTER_CONFIG
 @_JSON
-def status(name: str, as_json: bool) -> int:
+def status(name: str, cluster_config: Path | None, as_json: bool) -> int:
     """Say whether a cluster runs, without starting it. Exit code 0 when it does, 2 when not.
 
     \b
@@ -98,8 +100,8 @@ def status(name: str, as_json: bool) -> int:
     """
     from clusters.provider import provider_for
 
-    _named(name)
-    found = provider_for(name).status()
+    _named(name, cluster_config)
+    found = provider_for(name, cluster_config).status()
     if as_json:
         output.print_json(found)
     else:
@@ -158,9 +160,9 @@ def build(engine: str | None, tag: str | None) -> int:
     return EXIT_PASSED
 
 
-def _named(name: str) -> None:
+def _named(name: str, config: Path | None = None) -> None:
     from clusters.provider import provider_for
 
-    check_cluster(name)
+    check_cluster(name, config)
     if provider_for(name).ephemeral:
         raise UsageError(f'"{name}" alone ends with its run.', hint=f"Give it a name: {name}:dev.")

@@ -8,7 +8,7 @@ import click
 
 from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
 from harness.cli import output
-from harness.cli.naming import Nearest, check_cluster, check_platform
+from harness.cli.naming import CLUSTER_CONFIG, Nearest, check_cluster, check_platform
 from harness.errors import EXIT_PASSED, EXIT_USAGE, FileErrors, UsageError
 
 _RUN_DIR = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -61,11 +61,12 @@ def validate(names: tuple[str, ...], as_json: bool) -> int:
 @click.command(short_help="Show what a run would touch. Changes nothing.")
 @click.argument("name", metavar="FILE")
 @click.option("--cluster", default=DEFAULT_CLUSTER, show_default=True, metavar="CLUSTER", help=f"{CLUSTERS}.")
+@CLUSTER_CONFIG
 @click.option(
     "--platform", metavar="NAME", help="Overlay that a run would deploy; only where the cluster is of its own."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan(name: str, cluster: str, platform: str | None, as_json: bool) -> int:
+def plan(name: str, cluster: str, cluster_config: Path | None, platform: str | None, as_json: bool) -> int:
     """Show what a run would touch and how it would be undone. Changes nothing.
 
     With --cluster sandbox the platform is deployed on a sandbox that ends with this command; any other cluster is only
@@ -78,12 +79,12 @@ def plan(name: str, cluster: str, platform: str | None, as_json: bool) -> int:
     """
     from harness.experiment import loader, shipped
 
-    check_cluster(cluster)
+    check_cluster(cluster, cluster_config)
     check_platform(platform)
     experiment = loader.load(shipped.find(name))
     from harness import plan as planning
 
-    planned = planning.look(experiment, cluster, platform)
+    planned = planning.look(experiment, cluster, platform, cluster_config)
     if as_json:
         output.print_json(planned.to_json())
     else:

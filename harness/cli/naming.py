@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -37,12 +38,20 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"There are: {', '.join(names)}." if names else "There are none."
 
 
-def check_cluster(cluster: str) -> str:
-    """The name as given. Raises UsageError for what is no cluster's name; contacts nothing."""
+CLUSTER_CONFIG = click.option(
+    "--cluster-config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="The cluster's configuration file. Default: the one of clusters/*.yaml that names its context.",
+)
+
+
+def check_cluster(cluster: str, config: Path | None = None) -> str:
+    """The name as given. Raises UsageError for what is no cluster's name or configuration; contacts nothing."""
     from clusters.provider import ClusterError, provider_for
 
     try:
-        provider_for(cluster)
+        provider_for(cluster, config)
     except ClusterError as error:
         raise UsageError(error.message, hint=error.hint) from error
     return cluster

@@ -11,7 +11,7 @@ import click
 
 from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
 from harness.cli import output
-from harness.cli.naming import IMAGE_HELP, check_cluster, check_platform
+from harness.cli.naming import CLUSTER_CONFIG, IMAGE_HELP, check_cluster, check_platform
 from harness.cli.quantities import SHARE
 from harness.errors import EXIT_PASSED, UsageError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command(short_help="Run experiments: load, fault, undo, verdict, report.")
 @click.argument("names", nargs=-1, required=True, metavar="FILE|SUITE...")
 @click.option("--cluster", default=DEFAULT_CLUSTER, show_default=True, metavar="CLUSTER", help=f"{CLUSTERS}.")
+@CLUSTER_CONFIG
 @click.option(
     "--platform", metavar="NAME", help="Overlay of the reference platform to deploy; list: clusters/platform."
 )
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 def run(
     names: tuple[str, ...],
     cluster: str,
+    cluster_config: Path | None,
     platform: str | None,
     image: str | None,
     out: Path | None,
@@ -72,7 +74,7 @@ def run(
     """
     from harness import suite
 
-    check_cluster(cluster)
+    check_cluster(cluster, cluster_config)
     check_platform(platform)
     _check_repeats(repeat, pass_rate)
     experiments = suite.collect(names, platform=platform)
@@ -90,6 +92,7 @@ def run(
         left_out = suite.run_items(
             items,
             cluster=cluster,
+            cluster_config=cluster_config,
             out=out,
             command=command,
             image=image,
@@ -165,6 +168,7 @@ def _print_suite(outcomes: list[Outcome], left_out: list[Item]) -> None:
     "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="Look into this cluster too."
 )
 @click.option("--context", metavar="NAME", help="Context of that kubeconfig.")
+@CLUSTER_CONFIG
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -172,7 +176,9 @@ def _print_suite(outcomes: list[Outcome], left_out: list[Item]) -> None:
     help="For runs whose folder is not on this machine.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
-def recover(kubeconfig: Path | None, context: str | None, out: Path | None, as_json: bool) -> int:
+def recover(
+    kubeconfig: Path | None, context: str | None, cluster_config: Path | None, out: Path | None, as_json: bool
+) -> int:
     """Finish runs that died: undo what they left, judge what they recorded, write the reports.
 
     Without options: the runs of this machine that were killed. With a kubeconfig: dead runs of any machine, whose undo
@@ -186,7 +192,7 @@ def recover(kubeconfig: Path | None, context: str | None, out: Path | None, as_j
     from harness.run.recover import recover as recover_runs
     from harness.suite import worst_exit_code
 
-    results = recover_runs(kubeconfig, context, out)
+    results = recover_runs(kubeconfig, context, out, cluster_config)
     verdicts: list[Verdict] = []
     for result in results:
         output.write_reports(result.run_dir, result.verdict)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import Access
+from clusters.provider import Access, NodeCommands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,11 @@ def access_to_json(access: Access) -> dict[str, Any]:
 
 def access_from_json(data: dict[str, Any]) -> Access:
     """The reverse."""
-    return Access(**{**data, "kubeconfig": Path(data["kubeconfig"]), "offers": frozenset(data["offers"])})
+    commands = data.get("node_commands")
+    if commands is not None:
+        commands = NodeCommands(**{**commands, "stop": tuple(commands["stop"]), "start": tuple(commands["start"])})
+    read = {"kubeconfig": Path(data["kubeconfig"]), "offers": frozenset(data["offers"]), "node_commands": commands}
+    return Access(**{**data, **read})
 
 
 def state_dir() -> Path:

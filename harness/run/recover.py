@@ -11,7 +11,7 @@ import json
 import time
 from pathlib import Path
 
-from clusters.provider import Access, ClusterError, provider_for
+from clusters.provider import Access, ClusterError, node_commands, provider_for
 from harness.errors import BulletproofError, InvalidRun
 from harness.history.records import Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
@@ -23,11 +23,16 @@ from harness.undo.recover_entries import DeadRun, from_folder, pending, take_ove
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName
 
 
-def recover(kubeconfig: Path | None, context: str | None, out: Path | None) -> list[RunResult]:
+def recover(
+    kubeconfig: Path | None, context: str | None, out: Path | None, cluster_config: Path | None = None
+) -> list[RunResult]:
     """Finish every dead run there is; oldest first. Raises InvalidRun when a named cluster cannot be reached."""
     results = [_finish_known(run) for run in active.dead_runs()]
     if kubeconfig is not None or context is not None:
-        cluster = Cluster.connect(kubeconfig, context)
+        # The commands that start nodes are never those of the journal: anybody who may write a ConfigMap could put a
+        # command of theirs into it.
+        commands = node_commands(kubeconfig, context, cluster_config)
+        cluster = Cluster.connect(kubeconfig, context, node_commands=commands)
         results += [_finish_foreign(cluster, dead, out) for dead in pending(cluster)]
     return results
 
@@ -42,7 +47,7 @@ def _finish_known(run: active.ActiveRun) -> RunResult:
         recorder.record(Stop(t_ns=time.monotonic_ns(), reason="killed", detail=f"process {run.pid} is gone"))
         recorder.record(PhaseStart(t_ns=time.monotonic_ns(), phase=Phase.ROLLBACK))
         try:
-            cluster = Cluster.connect(access.kubeconfig, access.context)
+            cluster = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
             dead = _dead_run(cluster, run)
             if dead is not None:
                 residues = _undo(cluster, dead, run_dir, recorder)

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class RunOptions:
     image: str | None = None  # the user's copy of the platform's image; None: as the manifests name it
     out: Path | None = None  # the run's folder; None: runs/<run id>
     command: str = ""  # as typed, for the report
+    cluster_config: Path | None = None  # of the cluster; None: the one in clusters/ that names its context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def run_experiment(experiment: Experiment, options: RunOptions, progress: Progre
     """Run and judge. Raises UsageError only before anything was touched; every other ending is a verdict."""
     from harness.judge import judge
 
-    provider = provider_for(options.cluster)
+    provider = provider_for(options.cluster, options.cluster_config)
     run_id = environment.new_run_id(experiment)
     run_dir = (options.out or Path("runs") / run_id).resolve()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,7 @@ class _Run:
         workload = self._spec.workload
         missing = [word for word in self._spec.requires if word not in access.offers]
         if missing:
-            raise Skipped(f"the cluster {access.name} does not offer {', '.join(missing)}")
+            raise Skipped(_not_offered(access, missing))
         nodes = rights.strikes_or_reads_nodes(self._experiment)
         self._describe(cluster=environment.describe_cluster(access, cluster, nodes=nodes))
         planned = plan.make_plan(self._experiment, cluster, access)
@@ -347,6 +349,14 @@ class _Run:
     def _describe(self, **more: Any) -> None:
         self._description |= more
         environment.write_run(self._run_dir, self._description)
+
+
+def _not_offered(access: Access, missing: Sequence[str]) -> str:
+    """What the experiment requires in vain, and how it could be had."""
+    text = f"the cluster {access.name} does not offer {', '.join(missing)}"
+    if "node-stop" not in missing:
+        return text
+    return f"{text}: the API has no verb for it; name a node_stop and a node_start in its file (docs/clusters.md)"
 
 
 class AbortConditionMet(Interrupted):
