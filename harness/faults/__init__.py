@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.kube import Cluster
     from harness.rights import Right
 
-__all__ = ["bad_release", "no_op", "node_drain", "pod_kill", "pod_latency", "undo"]
+__all__ = ["bad_release", "no_op", "node_drain", "node_stop", "pod_kill", "pod_latency", "undo"]
 
 Settings = dict[str, Any]
 
@@ -61,6 +61,27 @@ def node_drain(
         deadline_ns=_strike.duration_ns("deadline", deadline), force=force, delete_emptydir_data=delete_emptydir_data
     )
     return {"faults": drain_node.act(context, selector or context.selector, count, nodes, rules)}
+
+
+def node_stop(
+    selector: str = "",
+    count: int = 1,
+    namespace: str = "",
+    nodes: str = "",
+    noticed_within: str = "90s",
+    configuration: Settings | None = None,
+    secrets: Settings | None = None,
+) -> dict[str, Any]:
+    """The machines of nodes that hold pods of `selector` are switched off, and nobody tells the cluster.
+
+    By the commands `node_stop` and `node_start` of the cluster's configuration file (docs/clusters.md). `nodes` (a
+    label selector) narrows the choice. The cluster must notice within `noticed_within`: 50 s by Kubernetes' default.
+    """
+    from harness.faults import _strike, stop_node
+
+    context = _strike.current(namespace, selector, configuration=configuration, secrets=secrets)
+    noticed_within_ns = _strike.duration_ns("noticed_within", noticed_within)
+    return {"faults": stop_node.act(context, selector or context.selector, count, nodes, noticed_within_ns)}
 
 
 def pod_latency(

@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
 MODULE = "harness.faults"
 
-UNDO = {  # for people
-    "pod_kill": "nothing to put back: its controller makes another",
-    "no_op": "nothing was done",
-    "pod_latency": "the Service leads past the proxies again, and they are deleted",
-    "node_drain": "the node takes pods again",
-    "bad_release": "the Deployment's pod template as it was",
-}
-
 
 def prepare(experiment: Experiment, context: FaultContext) -> None:
     """Proxies stand before the pods of every pod_latency activity."""
@@ -90,6 +82,8 @@ def targets(activity: Mapping[str, Any], cluster: Cluster, experiment: Experimen
             return [_pod_target(name, pod, undo) for pod in _pods.choose(aim, selector, count)]
         case "node_drain":
             return _drained(name, aim, selector, count, arguments)
+        case "node_stop":
+            return _stopped(name, aim, selector, count, arguments)
         case "bad_release":
             from harness.faults import ship_release
 
@@ -124,6 +118,17 @@ def _drained(name: str, aim: Aim, selector: str, count: int, arguments: Mapping[
         undo = _undo(drain, aim.cluster)
         found.append(Target(activity=name, kind="Node", name=node, detail="cordoned and drained", undo=undo))
         found += [_pod_target(name, pod) for pod in drain.pods]
+    return found
+
+
+def _stopped(name: str, aim: Aim, selector: str, count: int, arguments: Mapping[str, Any]) -> list[Target]:
+    from harness.faults import stop_node
+
+    found = []
+    for stop in stop_node.select(aim, selector, count, arguments.get("nodes") or ""):
+        undo = _undo(stop, aim.cluster)
+        found.append(Target(activity=name, kind="Node", name=stop.facts["node"], detail="switched off", undo=undo))
+        found += [_pod_target(name, pod) for pod in stop.pods]
     return found
 
 

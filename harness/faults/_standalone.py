@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusters.provider import node_commands
 from harness import guard
 from harness.experiment.model import BlastRadius
 from harness.faults._strike import FaultContext, FaultError
@@ -100,8 +101,10 @@ def _connect(configuration: dict[str, Any], secrets: dict[str, Any]) -> Cluster:
         found = secrets.get(name) or configuration.get(name) or os.environ.get(name)
         return str(found) if found else None
 
-    kubeconfig = find("KUBECONFIG")
-    return Cluster.connect(Path(kubeconfig) if kubeconfig else None, find("KUBERNETES_CONTEXT"))
+    kubeconfig, context, config = find("KUBECONFIG"), find("KUBERNETES_CONTEXT"), configuration.get("cluster_config")
+    path = Path(kubeconfig) if kubeconfig else None
+    commands = node_commands(path, context, Path(str(config)) if config else None)
+    return Cluster.connect(path, context, node_commands=commands)
 
 
 def _service_of(cluster: Cluster, namespace: str, selector: str) -> str:

@@ -43,6 +43,7 @@ class Aim:
     service: str
     rng: random.Random
     blast_radius: BlastRadius
+    load_host: str = ""  # where the load enters the cluster; empty before the load is connected
 
     def refuse_excess(self, *, pods: int, nodes: int, total: int, left: int) -> None:
         """Raises FaultError when striking so much breaks the blast radius. The plan's check may be minutes old."""

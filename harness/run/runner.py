@@ -211,6 +211,7 @@ class _Run:
     def _under_load(self, access: Access, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
         phases = self._spec.phases
         load, start_ns = self._start_load(access)
+        context.load_host = str(load.config["host"])
         self._phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
         self._wait_until(start_ns + phases.baseline_ns)
         load.check_baseline(min(slo.target for slo in self._experiment.slos))

@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from harness.kube import Cluster, Object, Refused
-from harness.undo import pointer
+from harness.undo import pointer, start_node
 from harness.undo.entry import (
     RUN_LABEL,
     AwaitWithdrawn,
@@ -20,6 +20,7 @@ from harness.undo.entry import (
     LatencyOff,
     Op,
     RestoreFields,
+    StartNode,
     run_label,
 )
 
@@ -42,6 +43,11 @@ def apply(op: Op, cluster: Cluster) -> str:
             return _await_withdrawn(op, cluster)
         case LatencyOff():
             return _latency_off(op, cluster)
+        case StartNode():
+            try:
+                return start_node.start(op, cluster)
+            except start_node.NotStartedError as error:
+                raise NotUndone(str(error)) from error
 
 
 def verify(op: Op, cluster: Cluster) -> None:
@@ -53,12 +59,14 @@ def verify(op: Op, cluster: Cluster) -> None:
             _wait(lambda: _still_ours(op, cluster), op.within_s)
         case LatencyOff():
             _wait(lambda: _latency_left(op, cluster), 0.0)
+        case StartNode():
+            _wait(lambda: start_node.left(op, cluster), op.within_s)
         case AwaitWithdrawn():
             pass  # it is a pause for the traffic's sake; what must be gone has an operation of its own
 
 
 def command(op: Op, context: str | None) -> str:
-    """The kubectl command that does the same by hand; empty where nothing is to be done."""
+    """The command that does the same by hand; empty where nothing is to be done."""
     kubectl = f"kubectl --context {shlex.quote(context)}" if context else "kubectl"
     match op:
         case RestoreFields():
@@ -67,6 +75,8 @@ def command(op: Op, context: str | None) -> str:
             return f"{kubectl} delete {op.kind.lower()} {op.name}{_in(op.namespace)}"
         case LatencyOff():
             return f"{kubectl} delete pod {op.pod}{_in(op.namespace)}"
+        case StartNode():
+            return shlex.join(op.by_hand)
         case AwaitWithdrawn():
             return ""
 

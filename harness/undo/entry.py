@@ -94,13 +94,29 @@ class LatencyOff:
     port: int = 9901
 
 
-Op = RestoreFields | DeleteCreated | AwaitWithdrawn | LatencyOff
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartNode:
+    """The node's machine is on, and the node is Ready with the extended resources that it had.
+
+    The command is that of the cluster's own configuration; `by_hand` is for people to read, and is never run.
+    """
+
+    op: str = "start-node"
+    node: str
+    words: Mapping[str, str]  # what is filled into the command, as far as the Node is gone by then
+    by_hand: tuple[str, ...]
+    extended: Mapping[str, str] = field(default_factory=dict)  # resource -> amount, before
+    within_s: float = 180.0  # from the command until the node is as it was: clouds take a minute to boot
+
+
+Op = RestoreFields | DeleteCreated | AwaitWithdrawn | LatencyOff | StartNode
 
 _OPS: dict[str, type[Op]] = {
     "restore-fields": RestoreFields,
     "delete-created": DeleteCreated,
     "await-withdrawn": AwaitWithdrawn,
     "latency-off": LatencyOff,
+    "start-node": StartNode,
 }
 
 
@@ -175,6 +191,8 @@ def _op_from_json(data: Mapping[str, Any]) -> Op:
         values["fields"] = tuple(Field(**each) for each in values["fields"])
     if kind is AwaitWithdrawn:
         values["pods"] = tuple(values["pods"])
+    if kind is StartNode:
+        values["by_hand"] = tuple(values["by_hand"])
     return kind(**values)
 
 
