@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from typing import Any
 from clusters import programs
 from clusters.api import Api, ApiUnreachable
 from clusters.kind import gpus, mark, nodes, reach
-from clusters.provider import Access, ClusterError, Progress
+from clusters.provider import Access, ClusterError, NodeCommands, Progress
 from clusters.reference import qualified
 
 DEFAULT_NAME = "bulletproof"
@@ -201,13 +202,16 @@ class KindProvider:
     def _access(self, api: Api, ours: bool) -> Access:
         from clusters.context.offers import offers
 
+        to, whose = (sys.executable, "-m", "clusters.kind"), (self.cluster, "{node}")
+        commands = NodeCommands(stop=(*to, "stop", *whose), start=(*to, "start", *whose), origin="the kind provider")
         return Access(
             name=self.name,
             provider="kind",
             kubeconfig=self._kubeconfig,
             context=f"kind-{self.cluster}",
-            offers=offers(api) | {"gpu"},
+            offers=offers(api, commands) | {"gpu"},
             ephemeral=False,
+            node_commands=commands,
             default_platform="healthy" if ours else None,  # in somebody's cluster something else may be called that
             disposable=ours,
         )

@@ -46,6 +46,10 @@ def rights_of(activity: Mapping[str, Any]) -> tuple[str, list[Right]]:
             from harness.faults import drain_node
 
             return name, drain_node.RIGHTS
+        case "node_stop":
+            from harness.faults import stop_node
+
+            return name, stop_node.RIGHTS
         case "bad_release":
             from harness.faults import ship_release
 

@@ -14,9 +14,16 @@ from harness.faults._command import run_command
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Cluster, Object
+from harness.rights import rights
 from harness.undo.entry import Entry, StartNode
 from harness.undo.start_node import extended_resources, is_ready
 
+RIGHTS = [
+    *rights("get list", "pods"),
+    *rights("list", "endpointslices", "discovery.k8s.io"),
+    *rights("get list", "nodes", namespace=""),
+    *rights("get", "leases", "coordination.k8s.io", "kube-node-lease"),
+]
 CONTROL_PLANE = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
 

@@ -144,7 +144,7 @@ class _Run:
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
         try:
             self._remember(access)
-            cluster = Cluster.connect(access.kubeconfig, access.context)
+            cluster = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
             rights.check(self._experiment, cluster, access)
             platform = self._options.platform or self._spec.platform or access.default_platform
             self._describe(platform=platform)

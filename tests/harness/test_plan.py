@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
@@ -208,7 +209,9 @@ def test_an_action_of_another_package_stays_where_chaos_is_allowed(access, clust
 
 def test_a_cluster_that_lacks_something_is_foretold(access, cluster, changed):
     """The run would end SKIPPED."""
-    plan = make_plan(changed(("requires: [pods,", "requires: [node-stop, pods,")), cluster, access)
+    poorer = dataclasses.replace(access, offers=access.offers - {"node-stop"})
+
+    plan = make_plan(changed(("requires: [pods,", "requires: [node-stop, pods,")), cluster, poorer)
 
     assert plan.missing == ("node-stop",)
     assert "the run would end SKIPPED" in plan.text()
