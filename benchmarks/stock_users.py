@@ -2,8 +2,8 @@
 
     python benchmarks/stock_users.py CLASS HOST PORT USERS SECONDS
 
-CLASS is HttpUser or FastHttpUser. The body, the headers, the parsing and the comparison are those of our fast HTTP
-user, so that what differs is the client alone. As stock users are: closed loop, connections kept. Prints one JSON line:
+CLASS is HttpUser or FastHttpUser. The body, the headers and the check of the answer are those of our raw HTTP user,
+so that what differs is the client alone. As stock users are: closed loop, connections kept. Prints one JSON line:
 the requests, how many failed, the seconds, and the CPU seconds of this process for them.
 """
 
@@ -27,6 +27,7 @@ from locust.env import Environment  # noqa: E402
 
 from loadtests import golden  # noqa: E402
 from loadtests.config import HTTP, LoadConfig  # noqa: E402
+from loadtests.outcome import Attempt, WrongAnswerError  # noqa: E402
 from loadtests.users import raw_http  # noqa: E402
 
 GOLDEN = Path(__file__).parents[1] / "experiments" / "golden" / "detector.json"
@@ -41,12 +42,13 @@ def user_class(name: str, host: str, port: int) -> type[User]:
         host=host, http_port=port, protocol=HTTP, model="detector", golden=str(GOLDEN), rate_per_s=1.0, seed=1,
         timeout_ns=1, users=1, max_duration_ns=1, out=".",
     )  # fmt: skip
+    answers = raw_http.Answers(cases)
     requests = []
-    for case in cases:
+    for number, case in enumerate(cases):
         head, _, body = raw_http._request(config, case).partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         kept = {key: headers[key] for key in ("Content-Type", SPLIT)}
-        requests.append((case, body, kept))
+        requests.append((number, body, kept))
     path = f"/v2/models/{config.model}/infer"
 
     def infer(self: Any) -> None:
@@ -55,11 +57,11 @@ def user_class(name: str, host: str, port: int) -> type[User]:
             if response.status_code != 200:
                 response.failure(str(response.status_code))
                 return
-            content = response.content
-            split = int(response.headers.get(SPLIT) or len(content))
-            answer = raw_http._parse(content[:split])
-            if wrong := case.wrong(raw_http._Outputs(answer, content[split:]).get):
-                response.failure(wrong)
+            split = response.headers.get(SPLIT)
+            try:
+                answers.check(case, int(split) if split else None, response.content, Attempt())
+            except WrongAnswerError as error:
+                response.failure(str(error))
 
     stock = {"HttpUser": locust.HttpUser, "FastHttpUser": locust.FastHttpUser}[name]
     made: type[User] = type("Stock", (stock,), {"host": f"http://{host}:{port}", "tasks": [infer]})

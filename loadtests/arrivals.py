@@ -87,5 +87,6 @@ def arrivals(
         skip = (worker - first) % workers
         mine = slice(skip, None, workers)
         numbers = range(first + skip, first + BLOCK, workers)
-        yield from map(Arrival, numbers, offsets[mine].tolist(), kept[mine].tolist(), case[mine].tolist())
+        columns = (offsets[mine].tolist(), kept[mine].tolist(), case[mine].tolist())
+        yield from map(Arrival._make, zip(numbers, *columns, strict=True))
         first += BLOCK

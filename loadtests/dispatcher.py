@@ -15,9 +15,9 @@ import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
-from gevent.hub import Waiter
 
 from loadtests.arrivals import Arrival
 from loadtests.timer import Timer
@@ -42,24 +42,24 @@ class Handover:
         self._start_ns = start_ns
         self._not_sent = not_sent
         self._waiting: deque[Arrival] = deque()
-        self._idle: deque[Waiter] = deque()
-        self._loop = gevent.get_hub().loop
+        self._idle: deque[Any] = deque()  # greenlets
+        self._hub = gevent.get_hub()
 
     def give(self, arrival: Arrival) -> None:
         """The user that waited longest gets the arrival; when none waits, the next that is free in time."""
         if self._idle:
-            self._loop.run_callback(self._idle.popleft().switch, arrival)
+            self._hub.loop.run_callback(self._idle.popleft().switch, arrival)
         else:
             self._waiting.append(arrival)
 
     def take(self) -> Arrival:
         """The next arrival for the calling user; blocks until there is one."""
-        self.expire()
         if self._waiting:
-            return self._waiting.popleft()
-        waiter = Waiter()
-        self._idle.append(waiter)
-        arrival: Arrival = waiter.get()
+            self.expire()
+            if self._waiting:
+                return self._waiting.popleft()
+        self._idle.append(gevent.getcurrent())
+        arrival: Arrival = self._hub.switch()
         return arrival
 
     def expire(self) -> None:

@@ -52,18 +52,20 @@ class _Names:
         self._array = pa.array([], pa.string())
 
     def encode(self, values: tuple[str | None, ...]) -> Any:
-        codes = [None if value is None else self._code(value) for value in values]
-        if len(self._array) != len(self._codes):
-            self._array = pa.array(list(self._codes), pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), self._array)
+        codes = self._codes
+        for value in dict.fromkeys(values):
+            if value is not None and value not in codes:
+                self._learn(value)
+        if len(self._array) != len(codes):
+            self._array = pa.array(list(codes), pa.string())
+        more = codes.get(_MORE)
+        indices = [None if value is None else codes.get(value, more) for value in values]
+        return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), self._array)
 
-    def _code(self, value: str) -> int:
-        code = self._codes.get(value)
-        if code is None:
-            if len(self._codes) >= _NAMES_LIMIT:
-                value = _MORE
-            code = self._codes.setdefault(value, len(self._codes))
-        return code
+    def _learn(self, value: str) -> None:
+        if len(self._codes) >= _NAMES_LIMIT:
+            value = _MORE
+        self._codes.setdefault(value, len(self._codes))
 
 
 class _Chunk:

@@ -9,10 +9,9 @@ import ctypes
 import os
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import gevent
-from gevent.event import Event
 
 _CLOCK_MONOTONIC = 1
 _TFD_NONBLOCK = os.O_NONBLOCK
@@ -40,17 +39,21 @@ class Timer:
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
         self._spec = _Itimerspec()
-        self._due = Event()
-        self._watcher = gevent.get_hub().loop.io(self._fd, 1)
+        self._hub = gevent.get_hub()
+        self._waiting: Any = None  # the greenlet that waits
+        self._watcher = self._hub.loop.io(self._fd, 1)
         self._watcher.start(self._expired)
 
     def wait_until(self, moment_ns: int) -> None:
         """Returns at `moment_ns`, at once when it is past, earlier when `wake` is called."""
         if time.monotonic_ns() >= moment_ns:
             return
-        self._due.clear()
         self._arm(moment_ns)
-        self._due.wait()
+        self._waiting = gevent.getcurrent()
+        try:
+            self._hub.switch()
+        finally:
+            self._waiting = None
 
     def wake(self) -> None:
         """The waiting greenlet goes on at once."""
@@ -79,7 +82,8 @@ class Timer:
             os.read(self._fd, 8)
         except BlockingIOError:
             return  # armed again between the expiry and this call: the new moment is still to come
-        self._due.set()
+        if self._waiting is not None:
+            self._waiting.switch()
 
 
 def exact_timers() -> None:

@@ -18,6 +18,7 @@ from locust.event import EventHook
 from harness.history import requests
 from loadtests.arrivals import Arrival
 from loadtests.config import LoadConfig
+from loadtests.deadlines import DeadlineError, Deadlines
 from loadtests.dispatcher import Handover
 from loadtests.live import Counts
 from loadtests.outcome import Attempt, classify
@@ -51,6 +52,7 @@ class Desk:
         self.recorder = recorder
         self.client = client
         self.request_event = request_event
+        self.deadlines = Deadlines(config.timeout_ns)
         self.counts = Counts()
         self.start_ns = 0
         self.handover: Handover | None = None
@@ -156,13 +158,12 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
 
     def _send(self, case: int, kept: bool, attempt: Attempt | None = None) -> Attempt:
         attempt = attempt or Attempt()
-        deadline = gevent.Timeout((attempt.limit_ns or self.desk.config.timeout_ns) / 1e9)
-        deadline.start()
+        deadline = self.desk.deadlines.begin(attempt.limit_ns)
         try:
             self.client.infer(case, kept, attempt)
             attempt.outcome = requests.OK
-        except gevent.Timeout as timeout:
-            if timeout is not deadline:
+        except DeadlineError as timeout:
+            if timeout is not deadline.error:
                 raise
             attempt.outcome, attempt.error = requests.TIMEOUT, "deadline"
             if kept:
@@ -179,40 +180,33 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         return attempt
 
     def serve(self) -> None:
-        """Takes the next arrival, sends it, records it."""
+        """One task for as long as the user lives: Locust's own way from task to task costs more than a request."""
         desk = self.desk
         assert desk.handover is not None  # on_start waits for it
-        arrival = desk.handover.take()
-        scheduled_ns = desk.start_ns + arrival.offset_ns
-        wall = time.time()
-        sent_ns = time.monotonic_ns()
-        desk.counts.begin(sent_ns - scheduled_ns)
-        if self.retrying is None:
-            attempt = self._send(arrival.case, arrival.kept)
-        else:
-            attempt = self.retrying.send(arrival.number, arrival.case, arrival.kept)
-        end_ns = attempt.end_ns or time.monotonic_ns()
-        desk.counts.end(ok=attempt.outcome == requests.OK, sent=True)
-        desk.recorder.add(
-            Row(
-                arrival=arrival.number,
-                scheduled_ns=scheduled_ns,
-                sent_ns=sent_ns,
-                first_byte_ns=attempt.first_byte_ns,
-                end_ns=end_ns,
-                outcome=attempt.outcome,
-                error=attempt.error,
-                pod=attempt.pod,
-                version=attempt.version,
-                connection=requests.KEPT if arrival.kept else requests.NEW,
-                local_port=attempt.local_port,
-                attempts=1 if attempt.tries is None else len(attempt.tries),
-                user=self.number,
-                protocol=desk.config.protocol,
-                tries=attempt.tries,
-            )
-        )
-        desk.tell_locust(arrival.kept, attempt.outcome, (end_ns - scheduled_ns) / 1e6, wall)
+        take, begin, end = desk.handover.take, desk.counts.begin, desk.counts.end
+        start_ns, protocol = desk.start_ns, desk.config.protocol
+        while True:
+            number, offset_ns, kept, case = take()
+            scheduled_ns = start_ns + offset_ns
+            wall = time.time()
+            sent_ns = time.monotonic_ns()
+            begin(sent_ns - scheduled_ns)
+            attempt = self._send(case, kept) if self.retrying is None else self.retrying.send(number, case, kept)
+            end_ns = attempt.end_ns or time.monotonic_ns()
+            outcome = attempt.outcome
+            end(ok=outcome == requests.OK, sent=True)
+            # In the order of the columns: names would cost as much as writing the row.
+            desk.recorder.add(
+                Row._make((
+                    number, scheduled_ns, sent_ns, attempt.first_byte_ns, end_ns,
+                    outcome, attempt.error, attempt.pod, attempt.version,
+                    requests.KEPT if kept else requests.NEW, attempt.local_port,
+                    1 if attempt.tries is None else len(attempt.tries), self.number, protocol, attempt.tries,
+                ))
+            )  # fmt: skip
+            desk.tell_locust(kept, outcome, (end_ns - scheduled_ns) / 1e6, wall)
+            if outcome != requests.OK:
+                gevent.sleep(0)  # what fails at once must not keep the others from their turn
 
     tasks = [serve]  # noqa: RUF012  as Locust has it
 

@@ -9,6 +9,7 @@ CODE = """
 from gevent import monkey; monkey.patch_all()
 import gc, types
 import gevent
+from loadtests.deadlines import Deadlines
 from loadtests.users.base import OpenLoopUser
 
 def hang():
@@ -27,8 +28,8 @@ class Client:
     def drop(self):
         pass
 
-config = types.SimpleNamespace(timeout_ns=10**6)
-user = types.SimpleNamespace(client=Client(), desk=types.SimpleNamespace(config=config))
+desk = types.SimpleNamespace(deadlines=Deadlines(10**6))
+user = types.SimpleNamespace(client=Client(), desk=desk)
 gc.collect()
 gc.disable()
 outcomes = {OpenLoopUser._send(user, 0, kept).outcome for kept in (True, False) for _ in range(20)}
