@@ -84,6 +84,7 @@ _CAUSES = (
     "undo_verified",
     "history_complete",
     "load_delivered",
+    "clocks_agree",
     "baseline_steady",
     "fault_proven",
     "recovers_within",

@@ -40,12 +40,13 @@ class LoadConfig:
     attempt_timeout_ns: int | None = None  # of each attempt, within the timeout of the request
     hedge_after_ns: int | None = None  # a copy goes out when there is no answer by then; None: never
     kept_share: float = 0.5  # of the arrivals; the others open a connection each
-    users: int  # of this worker; bounds its requests in flight
+    users: int  # of the whole load; they bound its requests in flight
     max_duration_ns: int  # the schedule ends here unless it is told to stop earlier
     out: str  # folder that requests-<worker>.arrows is written into
     worker: int = 0
     workers: int = 1
     source_address: str | None = None  # that outgoing connections are bound to
+    web_ui: int | None = None  # port of Locust's web UI on loopback; None: there is none
 
     @property
     def port(self) -> int:
@@ -114,7 +115,7 @@ class LoadConfig:
             ),
             ("hedge_after_ns", config.hedge_after_ns is None or config.hedge_after_ns > 0, "more than 0, or null"),
             ("kept_share", 0 <= config.kept_share <= 1, "from 0 to 1"),
-            ("users", config.users >= 1, "at least 1"),
+            ("users", config.users >= config.workers, "at least 1, and at least 1 of each worker"),
             ("max_duration_ns", config.max_duration_ns > 0, "more than 0"),
             ("workers", config.workers >= 1, "at least 1"),
             ("worker", 0 <= config.worker < config.workers, f"from 0 to {config.workers - 1}"),

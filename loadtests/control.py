@@ -1,21 +1,17 @@
-"""One load process from its first line to its last: connect, wait for the start, offer, stop, close the books.
+"""One worker's load from its first line to its last: connect, wait for the start, offer, stop, close the books.
 
-The protocol (JSON lines) is the harness' side of it: `start_ns` and `stop_ns` come in on stdin; `ready`, `start`,
-`live` (every 100 ms), `done` and `error` go out on stdout. The end of stdin means that the harness is gone: no more
-arrivals, what is in flight ends by its own deadline, the file is closed. SIGTERM means the same. SIGINT is the
-harness' business: the load must go on while it undoes the fault.
+It works alone, told by the harness on stdin (`run` below), or as one of several, told by a master (`worker.py`).
+SIGTERM means that the load is not wanted any more. SIGINT is the harness' business: the load must go on while it undoes
+the fault.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import os
 import resource
 import signal
-import stat
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -23,8 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import gevent.os
-from gevent.event import Event
 from gevent.threadpool import ThreadPool
 from locust.env import Environment
 from locust.event import Events
@@ -33,7 +27,8 @@ from loadtests import golden, timer
 from loadtests.arrivals import arrivals
 from loadtests.config import GRPC, LoadConfig
 from loadtests.dispatcher import Dispatcher, Handover
-from loadtests.recorder import FLUSH_EVERY_S, Recorder
+from loadtests.recorder import FLUSH_EVERY_S, Recorder, file_of
+from loadtests.stdio import Commands, Lines, LoadError, Told
 from loadtests.users.base import Client, Desk, OpenLoopUser
 
 log = logging.getLogger("loadtests")
@@ -44,121 +39,37 @@ DRAIN_MARGIN_S = 2.0
 _OTHER_DESCRIPTORS = 64
 
 
-class LoadError(Exception):
-    """The load cannot be offered, or its books do not balance."""
-
-
-class Lines:
-    """JSON lines out on stdout. A reader that does not read never stops the load: live lines are dropped instead."""
-
-    def __init__(self) -> None:
-        self._fd = sys.stdout.fileno()
-        mode = os.fstat(self._fd).st_mode
-        self._pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
-        if self._pipe:
-            os.set_blocking(self._fd, False)
-
-    def say(self, line: dict[str, Any]) -> None:
-        """The line is with the reader, or in the pipe, after this."""
-        data = json.dumps(line).encode() + b"\n"
-        try:
-            while data:
-                data = data[gevent.os.nb_write(self._fd, data) if self._pipe else os.write(self._fd, data) :]
-        except BrokenPipeError:
-            log.warning("nobody reads stdout any more")
-
-    def live(self, line: dict[str, Any]) -> None:
-        """Says the line if there is room for it. Lines are shorter than PIPE_BUF: whole or not at all."""
-        try:
-            os.write(self._fd, json.dumps(line).encode() + b"\n")
-        except (BlockingIOError, BrokenPipeError):
-            return
-
-
-class Commands:
-    """What the harness says on stdin, heard by a greenlet."""
-
-    def __init__(self) -> None:
-        self.start_ns: int | None = None
-        self.started = Event()  # set by a start, and by the end of stdin
-        self.gone = False
-        self._stop_ns: int | None = None
-        self._on_stop: Callable[[int], None] | None = None
-
-    def listen(self) -> None:
-        """Returns when stdin ends."""
-        rest = b""
-        fd = sys.stdin.fileno()
-        os.set_blocking(fd, False)
-        while data := gevent.os.nb_read(fd, 4096):
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    self._obey(line)
-        self.leave()
-
-    def leave(self) -> None:
-        """Nobody wants the load any more."""
-        self.gone = True
-        self.stop(time.monotonic_ns())
-        self.started.set()
-
-    def when_stopped(self, call: Callable[[int], None]) -> None:
-        """`call` gets every stop moment, an earlier one at once."""
-        self._on_stop = call
-        if self._stop_ns is not None:
-            call(self._stop_ns)
-
-    def stop(self, stop_ns: int) -> None:
-        """No arrival from then on."""
-        self._stop_ns = stop_ns
-        if self._on_stop is not None:
-            self._on_stop(stop_ns)
-
-    def _obey(self, line: bytes) -> None:
-        try:
-            command = json.loads(line)
-            name, moment_ns = next(iter(command.items()))
-            moment_ns = int(moment_ns)
-        except (ValueError, TypeError, AttributeError, StopIteration):
-            raise LoadError(f"not understood on stdin: {line[:100]!r}") from None
-        if name == "start_ns" and self.start_ns is None:
-            self.start_ns = moment_ns
-            self.started.set()
-        elif name == "stop_ns":
-            self.stop(moment_ns)
-        else:
-            raise LoadError(f"not understood on stdin: {line[:100]!r}")
+def locust_environment() -> Environment:
+    """Locust's, with the one class of users; `Load` gives it its desk."""
+    users = type("KServeUser", (OpenLoopUser,), {})
+    return Environment(user_classes=[users], events=Events(), reset_stats=False)
 
 
 class Load:
     """The parts of one load process, and the first error that ends it."""
 
-    def __init__(self, config: LoadConfig, lines: Lines) -> None:
+    def __init__(
+        self, config: LoadConfig, told: Told, commands: Commands, environment: Environment, recorder: Recorder
+    ) -> None:
         self.config = config
-        self.lines = lines
+        self.told = told
+        self.commands = commands
+        self.environment = environment
         self.cases = golden.read(Path(config.golden))
-        self.commands = Commands()
         self.failure: BaseException | None = None
         self._ticking = True
         self._main = gevent.getcurrent()
-        # A write can take as long as the disk likes (a journal commit of others is enough): it has a thread of its own.
-        self._writing = ThreadPool(1)
-        path = Path(config.out) / f"requests-{config.worker}.arrows"
-        recorder = Recorder(path, lambda fd, data: int(self._writing.apply(os.write, (fd, data))))
-        events = Events()
-        self.desk = Desk(config, recorder, client_factory(config, self.cases), events.request)
-        user = type("KServeUser", (OpenLoopUser,), {"desk": self.desk, "host": f"http://{config.target}"})
-        self.environment = Environment(user_classes=[user], events=events, reset_stats=False)
-        self.environment.events.user_error.add_listener(self._user_failed)
-        self.runner = self.environment.create_local_runner()
+        _more_descriptors(config)
+        self.desk = Desk(config, recorder, client_factory(config, self.cases), environment.events.request)
+        (user,) = environment.user_classes
+        user.desk, user.host = self.desk, f"http://{config.target}"
+        environment.events.user_error.add_listener(self._user_failed)
 
-    def connect(self) -> None:
-        """Every user is connected. Raises LoadError when none more is within CONNECT_LIMIT_S."""
-        self.guard(self.commands.listen)
+    def connect(self, spawn: Callable[[], None]) -> None:
+        """Every user is connected, once `spawn` has made them. Raises LoadError when none more is for some seconds."""
         gevent.signal_handler(signal.SIGTERM, self.commands.leave)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.runner.start(self.config.users, spawn_rate=self.config.users)
+        spawn()
         connected, since = 0, time.monotonic()
         while not self.desk.all_connected.wait(0.1):
             if self.commands.gone:
@@ -169,22 +80,29 @@ class Load:
                 why = self.desk.last_failure
                 seen = f": {why.outcome} ({why.error})" if why is not None else ""
                 raise LoadError(
-                    f"{connected} of {self.config.users} users connected to {self.config.target}, "
+                    f"{connected} of {self.desk.expected} users connected to {self.config.target}, "
                     f"and none more in {CONNECT_LIMIT_S:.0f} s{seen}"
                 )
 
-    def keep_time(self) -> str:
-        """This thread wakes exactly, and first where that is permitted; returns the scheduler's name."""
+    def keep_time(self) -> dict[str, Any]:
+        """This thread wakes exactly, and first where that is permitted; returns what the ready line says of that."""
         timer.exact_timers()
-        # The writing thread too: were it put off by others while it holds Python's lock, so were the load.
-        self._writing.apply(timer.real_time)
-        return timer.real_time()
+        scheduler = timer.real_time()
+        # What exists now stays: never look at it again. What comes is collected by the dispatcher, in gaps.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return {
+            "users": self.desk.connected,
+            "scheduler": scheduler,
+            "gc": "frozen; collected in gaps between arrivals",
+        }
 
     def offer(self) -> None:
         """From the start command to the last record."""
         self.commands.started.wait()
         if self.commands.start_ns is None:
-            log.warning("stdin ended before a start: nothing was sent")
+            log.warning("not wanted any more before the start: nothing was sent")
             self.desk.recorder.close()
             return
         start_ns = self.commands.start_ns
@@ -202,10 +120,11 @@ class Load:
         dispatcher = Dispatcher(
             schedule, start_ns, start_ns + self.config.max_duration_ns, handover, self.desk.not_sent
         )
-        self.lines.say({"state": "start", "t_ns": time.monotonic_ns(), "start_ns": start_ns})
+        self.told.say({"state": "start", "t_ns": time.monotonic_ns(), "start_ns": start_ns})
         ticker = self.guard(lambda: self._tick(dispatcher, handover))
         self.commands.when_stopped(dispatcher.stop)
         dispatcher.run()
+        self.commands.when_stopped(lambda _: None)
         self._drain(handover, dispatcher.arrivals)
         self._ticking = False
         ticker.join()
@@ -215,7 +134,7 @@ class Load:
             raise LoadError(f"{dispatcher.arrivals} arrivals were due, but {records} are on record")
         total = self.environment.stats.total
         log.info("Locust counted %d requests, %d of them failed", total.num_requests, total.num_failures)
-        self.lines.say(
+        self.told.say(
             {
                 "state": "done",
                 "t_ns": time.monotonic_ns(),
@@ -247,7 +166,7 @@ class Load:
             gevent.sleep(max(0.0, due - time.monotonic()))
             handover.expire()
             line = {"state": "live", "t_ns": time.monotonic_ns(), "scheduled": dispatcher.arrivals}
-            self.lines.live(line | self.desk.counts.look())
+            self.told.live(line | self.desk.counts.look())
             self.desk.recorder.flush()
 
     def _user_failed(self, user_instance: Any, exception: BaseException, tb: Any) -> None:
@@ -276,36 +195,36 @@ def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callab
 
 
 def run(config: LoadConfig, lines: Lines) -> int:
-    """The exit code of the process: 0, or 1 after an error line."""
+    """The whole load from this process, told on stdin. The exit code: 0, or 1 after an error line."""
     try:
-        _more_descriptors(config.users, 2 if config.hedge_after_ns is None else 3)
-        load = Load(config, lines)
-        load.connect()
-        scheduler = load.keep_time()
-        # What exists now stays: never look at it again. What comes is collected by the dispatcher, in gaps.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        lines.say(
-            {
-                "state": "ready",
-                "t_ns": time.monotonic_ns(),
-                "users": config.users,
-                "scheduler": scheduler,
-                "gc": "frozen; collected in gaps between arrivals",
-            }
+        # A write can take as long as the disk likes (a journal commit of others is enough): it has a thread of its own.
+        writing = ThreadPool(1)
+        recorder = Recorder(
+            file_of(Path(config.out), config.worker), lambda fd, data: int(writing.apply(os.write, (fd, data)))
         )
+        commands = Commands()
+        environment = locust_environment()
+        runner = environment.create_local_runner()
+        load = Load(config, lines, commands, environment, recorder)
+        load.guard(commands.listen)
+        load.connect(lambda: runner.start(config.users, spawn_rate=config.users))
+        # The writing thread too: were it put off by others while it holds Python's lock, so were the load.
+        writing.apply(timer.real_time)
+        ready = load.keep_time()
+        lines.say({"state": "ready", "t_ns": time.monotonic_ns(), **ready})
         load.offer()
     except (LoadError, golden.GoldenError, OSError) as error:
         log.exception("the load failed")
         lines.say({"state": "error", "detail": str(error)})
         return 1
-    load.runner.quit()
+    runner.quit()
     return 0
 
 
-def _more_descriptors(users: int, each: int) -> None:
-    """So many connections of each user must not meet the soft limit, which is 1024 on most systems."""
+def _more_descriptors(config: LoadConfig) -> None:
+    """The connections of each user must not meet the soft limit, which is 1024 on most systems."""
+    each = 2 if config.hedge_after_ns is None else 3
+    users = -(-config.users // config.workers)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = each * users + _OTHER_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and hard < needed:

@@ -44,6 +44,27 @@ class Row(NamedTuple):
     tries: Sequence[tuple[Any, ...]] | None = None
 
 
+_TIMES = [name for name in Row._fields if name.endswith("_ns")]
+
+
+def moved(row: Row, by_ns: int) -> Row:
+    """The same request on a clock that is so far ahead."""
+    held = {name: getattr(row, name) for name in _TIMES}
+    times = {name: time + by_ns for name, time in held.items() if time is not None}
+    tries = row.tries and [(sent + by_ns, end + by_ns, *rest) for sent, end, *rest in row.tries]
+    return row._replace(**times, tries=tries)
+
+
+def file_of(folder: Path, worker: int) -> Path:
+    """Where the requests of a worker are."""
+    return folder / f"requests-{worker}.arrows"
+
+
+def open_file(path: Path) -> int:
+    """A descriptor that appends to a file that was not there."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+
+
 class _Names:
     """The dictionary of one text column. It only grows, so that a name keeps its code for the whole file."""
 
@@ -92,12 +113,14 @@ class _Chunk:
 class Recorder:
     """Appends rows to a file that is readable at any time. Raises OSError when the disk does not take them.
 
-    write: as os.write; the load gives one that blocks the calling greenlet only.
+    write: as os.write; the load gives one that blocks the calling greenlet only. Without a path there is no file here,
+    and `write` takes what would be in it elsewhere (its descriptor is -1).
     """
 
-    def __init__(self, path: Path, write: Callable[[int, memoryview], int] = os.write) -> None:
+    def __init__(self, path: Path | None, write: Callable[[int, memoryview], int] = os.write) -> None:
         self._write_some = write
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd = -1 if path is None else open_file(path)
+        self.shift_ns = 0  # added to all times: the file's clock is the harness', which may be another machine's
         self._schema = requests.schema()
         self._chunk = _Chunk()
         self._writer = pa.ipc.new_stream(pa.PythonFile(self._chunk, mode="w"), self._schema)
@@ -117,6 +140,8 @@ class Recorder:
         if not self._rows:
             return
         rows, self._rows = self._rows, []
+        if self.shift_ns:
+            rows = [moved(row, self.shift_ns) for row in rows]
         self._write_batch(list(zip(*rows, strict=True)))
         self.written += len(rows)
 
@@ -125,7 +150,8 @@ class Recorder:
         self.flush()
         self._writer.close()
         self._write()
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def _write_batch(self, columns: list[tuple[Any, ...]]) -> None:
         arrays = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.checks import (
     baseline_steady,
+    clocks_agree,
     fault_proven,
     history_complete,
     load_delivered,
@@ -29,7 +30,7 @@ from harness.checks.asked_service import service_promises
 from harness.experiment.model import Slo
 from harness.history import requests as outcomes
 from harness.history.columns import Mask
-from harness.history.records import Phase
+from harness.history.records import ClockOffset, Phase
 from harness.measure.case import Case
 from harness.measure.steady import bound
 from harness.units import format_duration, format_share
@@ -62,6 +63,9 @@ def _instrument(case: Case) -> Iterator[Question]:
     yield ask("stopped", "the run ends by itself", _stopped)
     yield ask("history_complete", "every arrival and phase recorded exactly once", _history_complete)
     yield ask("load_delivered", f"{format_share(load.lag_share)} sent within {limit} of schedule", _load_delivered)
+    if any(isinstance(record, ClockOffset) for record in case.history.actions):
+        bound = format_duration(load.clock_limit_ns)
+        yield ask("clocks_agree", f"the clocks of all load workers known to {bound}", _clocks_agree)
     yield ask("baseline_steady", "every SLO met before the fault, all pods ready", _baseline_steady)
     yield ask("fault_proven", "every fault injected, every claim of its effect seen", _fault_proven)
     yield ask("undo_verified", "the cluster as before, nothing left of the fault", _undo_verified)
@@ -137,6 +141,14 @@ def _load_delivered(case: Case) -> Answer:
         arrivals=load.arrivals,
         limit_ns=load.lag_limit_ns,
         share=load.lag_share,
+    )
+
+
+def _clocks_agree(case: Case) -> Answer:
+    return clocks_agree.clocks_agree(
+        [record for record in case.history.actions if isinstance(record, ClockOffset)],
+        cut_short=bool(case.timeline.stops),
+        limit_ns=case.spec.load.clock_limit_ns,
     )
 
 

@@ -66,6 +66,9 @@ RetryOutcome = Annotated[
 ]
 
 
+Address = Annotated[str, Field(pattern=r"^[^\s/:]+:[0-9]{1,5}$", examples=["192.0.2.7:5557"])]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -144,6 +147,19 @@ class Load(_Model):
         None,
         ge=1,
         description="Locust users, which bound the requests in flight. Default: 1.25 x highest rate x timeout + 8.",
+    )
+    workers: int = Field(
+        1, ge=1, le=64, description="Load processes; users and arrivals are divided among them. See docs/load.md."
+    )
+    join: Address | None = Field(
+        None,
+        description="HOST:PORT of this machine at which workers on other machines join the load, each started there "
+        "with: python -m loadtests --worker HOST:PORT. Default: the workers are processes of this machine.",
+    )
+    clock_limit_ns: DurationNs = Field(
+        2_000_000,
+        alias="clock_limit",
+        description="How sure a worker's clock must be against the harness', else INVALID.",
     )
     lag_limit_ns: DurationNs = Field(
         5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late."

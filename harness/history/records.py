@@ -36,6 +36,21 @@ class ClockAnchor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClockOffset:
+    """type=clock. How far the monotonic clock of a load worker is ahead of the harness', before and after the load.
+
+    The worker's times in the history are converted with what was found before it.
+    """
+
+    t_ns: int
+    process: str  # load-0
+    moment: str  # before | after
+    ahead_ns: int
+    bound_ns: int  # the truth lies within this of it; 0: both read one clock
+    host: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStart:
     """type=phase. The phase runs until the next one starts."""
 
@@ -150,11 +165,23 @@ class Watched:
 
 
 Record = (
-    ClockAnchor | PhaseStart | Action | FaultStrike | Evidence | UndoStep | Snapshot | LoadState | Stop | Note | Watched
+    ClockAnchor
+    | ClockOffset
+    | PhaseStart
+    | Action
+    | FaultStrike
+    | Evidence
+    | UndoStep
+    | Snapshot
+    | LoadState
+    | Stop
+    | Note
+    | Watched
 )
 
 TYPES: dict[str, type[Record]] = {
     "anchor": ClockAnchor,
+    "clock": ClockOffset,
     "phase": PhaseStart,
     "action": Action,
     "fault": FaultStrike,

@@ -1,5 +1,7 @@
 """The load generator as a process of its own: start it, tell it when to begin and end, hear how it goes.
 
+Also where several workers offer the load: then the process is their master, and speaks for all of them.
+
 The protocol is JSON lines: `start_ns` and `stop_ns` go in, states and live counts come out. Closing its standard input
 ends it, so that a harness that was killed never leaves load behind.
 """
@@ -19,19 +21,29 @@ from typing import Any
 from harness.errors import InvalidRun
 
 READY_LIMIT_S = 30.0
+READY_LIMIT_WORKER_S = 5.0  # more for each worker: they start side by side, on as many cores as there are
+JOIN_LIMIT_S = 180.0  # for workers that people or other machines start
 DONE_MARGIN_S = 15.0
 
 
 class LoadProcess:
     """A running load generator. `on_line` is called with every line it says, from a thread of its own."""
 
-    def __init__(self, config: dict[str, Any], run_dir: Path, on_line: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        run_dir: Path,
+        on_line: Callable[[dict[str, Any]], None],
+        join: str | None = None,
+    ) -> None:
         self._config = config
+        self._join = join
         self._run_dir = run_dir
         self._on_line = on_line
         self._changed = threading.Condition()
         self._states: dict[str, dict[str, Any]] = {}
         self._ended = False
+        self.lost = ""  # which worker, and how it is known
         self.latest: dict[str, Any] = {}
         path = run_dir / "load.json"
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -39,7 +51,7 @@ class LoadProcess:
         # A session of its own: Ctrl-C in a terminal goes to the whole process group, and the load must outlive the
         # interrupt until the undo is done.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests", str(path)],
+            [sys.executable, "-m", "loadtests", *self._options(), str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -55,7 +67,8 @@ class LoadProcess:
 
     def wait_ready(self, interrupted: threading.Event) -> dict[str, Any]:
         """The ready line, once every user is connected. Raises InvalidRun when it does not come."""
-        return self._wait_state("ready", READY_LIMIT_S, interrupted)
+        limit_s = READY_LIMIT_S + READY_LIMIT_WORKER_S * self._config["workers"]
+        return self._wait_state("ready", limit_s + (JOIN_LIMIT_S if self._join else 0.0), interrupted)
 
     def start(self, start_ns: int) -> None:
         """The schedule's zero: a moment in the near future."""
@@ -115,6 +128,11 @@ class LoadProcess:
                 self._changed.wait(min(left, 0.1))
             return self._states[state]
 
+    def _options(self) -> list[str]:
+        if self._join is not None:
+            return ["--master", "--listen", self._join, "--join-within", str(JOIN_LIMIT_S)]
+        return ["--master"] if self._config["workers"] > 1 else []
+
     def _log_hint(self) -> str:
         return f"see {self._run_dir / 'load.log'}"
 
@@ -134,6 +152,8 @@ class LoadProcess:
                 with self._changed:
                     if message.get("state") == "live":
                         self.latest = message
+                    elif message.get("state") == "lost":
+                        self.lost = str(message.get("detail"))
                     else:
                         self._states[str(message.get("state"))] = message
                     self._changed.notify_all()

@@ -13,12 +13,13 @@ from typing import Any
 from clusters.provider import Access, Provider
 from harness.errors import InvalidRun
 from harness.experiment.model import Experiment
-from harness.history.records import LoadState, Record
+from harness.history.records import ClockOffset, LoadState, Record
 from harness.run.abort import AbortWatch
 from harness.run.load_process import LoadProcess
 from harness.run.progress import Progress
 
 START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
+START_LEAD_WORKERS_S = 1.0  # and must have told its workers
 ROLLBACKS_LIMIT_S = 60.0
 
 
@@ -55,11 +56,11 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
         "kept_share": load.kept_share,
         # Each request in flight holds a user until its deadline: fewer than rate x timeout, and a hang would silence
         # the schedule instead of showing in it.
-        "users": load.users or math.ceil(1.25 * curve.peak_per_s * load.timeout_ns / 1e9) + 8,
+        "users": max(load.users or math.ceil(1.25 * curve.peak_per_s * load.timeout_ns / 1e9) + 8, load.workers),
         "max_duration_ns": declared_ns + limit_ns,
         "out": str(run_dir),
         "worker": 0,
-        "workers": 1,
+        "workers": load.workers,
         "source_address": provider.source_address(access),
     }
 
@@ -74,26 +75,30 @@ class Offering:
         record: Callable[[Record], None],
         progress: Progress,
         abort: AbortWatch | None,
+        join: str | None = None,
     ) -> None:
         self._record = record
         self._progress = progress
         self._abort = abort
         self.config = config
         self.abort_reached = False
-        self._process = LoadProcess(config, run_dir, self._on_line)
+        self._process = LoadProcess(config, run_dir, self._on_line, join)
         (run_dir / "load.pid").write_text(f"{self._process.pid}\n", encoding="utf-8")
 
     def start(self, interrupted: threading.Event) -> tuple[dict[str, Any], int]:
-        """Returns the ready line and the schedule's zero, which lies START_LEAD_S ahead."""
+        """Returns the ready line and the schedule's zero, which lies a little ahead."""
         ready = self._process.wait_ready(interrupted)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
-        start_ns = time.monotonic_ns() + int(START_LEAD_S * 1e9)
+        lead_s = START_LEAD_WORKERS_S if "workers" in ready else START_LEAD_S
+        start_ns = time.monotonic_ns() + int(lead_s * 1e9)
         self._process.start(start_ns)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
         return ready, start_ns
 
     def check(self) -> None:
-        """Raises InvalidRun when the load generator is gone."""
+        """Raises InvalidRun when the load generator is gone, or a worker of it."""
+        if self._process.lost:
+            raise InvalidRun(self._process.lost, hint="its log stands in load.log, or where the worker was started")
         if not self._process.alive:
             raise InvalidRun("the load generator was lost", hint="its log stands in load.log")
 
@@ -131,6 +136,17 @@ class Offering:
             self._process.close()
 
     def _on_line(self, line: dict[str, Any]) -> None:
+        if line.get("state") == "clock":
+            self._record(
+                ClockOffset(
+                    t_ns=time.monotonic_ns(),
+                    process=f"load-{line['worker']}",
+                    moment=line["moment"],
+                    ahead_ns=-line["ahead_ns"],
+                    bound_ns=line["bound_ns"],
+                    host=line["host"],
+                )
+            )
         if line.get("state") != "live":
             return
         self._progress.live(line)

@@ -267,12 +267,18 @@ class _Run:
 
     def _start_load(self, access: Access) -> tuple[Offering, int]:
         config = load_config(self._experiment, self._provider, access, self._run_dir)
-        load = Offering(config, self._run_dir, self._recorder.record, self._progress, self._abort)
+        join = self._spec.load.join
+        if join is not None:
+            self._progress.note(f"load: waiting for {config['workers']} times: python -m loadtests --worker {join}")
+        load = Offering(config, self._run_dir, self._recorder.record, self._progress, self._abort, join)
         self._load = load
         ready, start_ns = load.start(self._signals.interrupted)
         target = f"{config['host']}:{config['http_port'] or config['grpc_port']}"
-        self._describe(load={"target": target, "users": config["users"], "scheduler": ready.get("scheduler")})
-        self._progress.note(f"load: {config['users']} users connected to {target} ({ready.get('scheduler')})")
+        described = {"target": target, "users": config["users"], "scheduler": ready.get("scheduler")}
+        workers = ready.get("workers")
+        self._describe(load={**described, "workers": workers} if workers else described)
+        of = f" of {len(workers)} workers" if workers else ""
+        self._progress.note(f"load: {config['users']} users{of} connected to {target} ({ready.get('scheduler')})")
         return load, start_ns
 
     def _end_load(self) -> None:

@@ -57,6 +57,7 @@ class Desk:
         self.start_ns = 0
         self.handover: Handover | None = None
         self.opened = gevent.event.Event()  # set when there is a handover
+        self.expected = config.users  # that will connect
         self.connected = 0
         self.all_connected = gevent.event.Event()
         self.users = 0
@@ -79,7 +80,7 @@ class Desk:
     def user_connected(self) -> None:
         """One more user is ready."""
         self.connected += 1
-        if self.connected == self.config.users:
+        if self.connected == self.expected:
             self.all_connected.set()
 
     def tell_locust(self, kept: bool, outcome: str, response_ms: float | None, wall_s: float) -> None:
@@ -185,6 +186,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
         assert desk.handover is not None  # on_start waits for it
         take, begin, end = desk.handover.take, desk.counts.begin, desk.counts.end
         start_ns, protocol = desk.start_ns, desk.config.protocol
+        user = self.number * desk.config.workers + desk.config.worker  # no two of the whole load
         while True:
             number, offset_ns, kept, case = take()
             scheduled_ns = start_ns + offset_ns
@@ -201,7 +203,7 @@ class OpenLoopUser(User):  # type: ignore[misc]  # locust is untyped
                     number, scheduled_ns, sent_ns, attempt.first_byte_ns, end_ns,
                     outcome, attempt.error, attempt.pod, attempt.version,
                     requests.KEPT if kept else requests.NEW, attempt.local_port,
-                    1 if attempt.tries is None else len(attempt.tries), self.number, protocol, attempt.tries,
+                    1 if attempt.tries is None else len(attempt.tries), user, protocol, attempt.tries,
                 ))
             )  # fmt: skip
             desk.tell_locust(kept, outcome, (end_ns - scheduled_ns) / 1e6, wall)

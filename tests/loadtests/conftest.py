@@ -61,14 +61,14 @@ class ScriptedServer:
 class LoadProcess:
     """`python -m loadtests`, as the harness starts it."""
 
-    def __init__(self, out, config):
+    def __init__(self, out, config, options=()):
         self.out = out
         self.config = config
         path = out / "load.json"
         path.write_text(json.dumps(config))
         self.log = (out / "load.log").open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests", str(path)],
+            [sys.executable, "-m", "loadtests", *options, str(path)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -170,7 +170,7 @@ def load(tmp_path, server):
     """Makes load processes against the scripted server; keywords change the configuration."""
     made = []
 
-    def make(**changes):
+    def make(options=(), **changes):
         out = tmp_path / str(len(made))
         out.mkdir()
         config = {
@@ -190,7 +190,7 @@ def load(tmp_path, server):
             "max_duration_ns": 60 * SECOND,
             "out": str(out),
         }
-        made.append(LoadProcess(out, config | changes))
+        made.append(LoadProcess(out, config | changes, options))
         return made[-1]
 
     yield make

@@ -1,0 +1,19 @@
+"""What a master and its workers agree on: the messages over Locust's RPC, and how long either may be silent.
+
+| message | from | data |
+|---|---|---|
+| LINE | worker | a line as a load alone says it: joined, configured, ready, start, live, clock, done, closed, error |
+| ROWS | worker | the next bytes of its Arrow stream, and at which byte of it they belong |
+| CONFIG | master | the configuration of that worker, the content of the files that it names, the master's clock |
+| COMMAND | master | start (with the harness' clock's lead over the master's), stop, leave |
+| CLOCK | worker, then master | the worker's time; the master adds its own and sends it back at once |
+"""
+
+from __future__ import annotations
+
+LINE, ROWS, CONFIG, COMMAND, CLOCK = (f"bulletproof-{name}" for name in ("line", "rows", "config", "command", "clock"))
+
+FILES = ("golden",)  # fields of the configuration that name files
+
+TICK_EVERY_S = 1.0
+TICK_LIMIT_S = 6.0  # without a word the other one is lost; a stall of two seconds is none
