@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.truth.shortened import command, ended, run, shortened
+from tests.truth.shortened import command, ended, run_until_measured, shortened
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -30,11 +30,11 @@ def test_two_workers_prove_what_one_proves(tmp_path):
     """The whole of their requests is one load, and is judged as one."""
     path = shortened("gpu-pod-kill", tmp_path / "files", load={"workers": 2})
 
-    result = run(path, tmp_path / "run")
+    result = run_until_measured(path, tmp_path / "run")
 
     assert (result.exit_code, result.not_passed()) == (0, {}), result.output
     assert result.check("clocks_agree")["verdict"] == "PASSED"
-    assert sorted(path.name for path in (tmp_path / "run").glob("requests-*.arrows")) == [
+    assert sorted(path.name for path in result.run_dir.glob("requests-*.arrows")) == [
         "requests-0.arrows",
         "requests-1.arrows",
     ]
