@@ -57,6 +57,27 @@ def test_what_is_written_is_read_back(tmp_path):
     assert recorder.written == 151
 
 
+def test_every_time_of_a_record_is_moved_to_the_harness_clock(tmp_path):
+    """Those of its attempts too; what was never, stays so."""
+    path = tmp_path / "requests-0.arrows"
+    recorder = Recorder(path)
+    recorder.shift_ns = -1000
+    recorder.add(row(7, tries=[(2000, 3000, "timeout", "kept", 40_000), (3500, 4000, "ok", "new", 40_001)], attempts=2))
+    recorder.close()
+
+    (read,) = read_cut(path.read_bytes())
+
+    plain = row(7)
+    assert [read[name] for name in ("scheduled_ns", "sent_ns", "end_ns")] == [
+        time - 1000 for time in (plain.scheduled_ns, plain.sent_ns, plain.end_ns)
+    ]
+    assert read["first_byte_ns"] is None
+    assert [(one["sent_ns"], one["end_ns"], one["local_port"]) for one in read["tries"]] == [
+        (1000, 2000, 40_000),
+        (2500, 3000, 40_001),
+    ]
+
+
 def test_a_new_file_is_readable_before_its_first_row(tmp_path):
     """A process that dies at once leaves an empty history, not an unreadable one."""
     Recorder(tmp_path / "requests-0.arrows")
