@@ -129,9 +129,9 @@ class ApiServer:
 
     def _kind(self, group: str, version: str, plural: str) -> Kind | None:
         kind = self._store.kinds.get(plural) or self._store.kinds.get(f"{plural}.{group}")
-        if kind is None or kind.group != group or version not in (kind.version, *kind.versions):
+        if kind is None or kind.group != group or version not in kind.served_versions:
             kind = self._store.kinds.get(f"{plural}.{group}")
-        return kind if kind and kind.group == group and version in (kind.version, *kind.versions) else None
+        return kind if kind and kind.group == group and version in kind.served_versions else None
 
     async def _dispatch(self, call: Call) -> web.StreamResponse:
         method = call.request.method

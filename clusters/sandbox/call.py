@@ -39,6 +39,11 @@ class Call:
         return self.request.query.get(name, "").lower() in ("1", "true")
 
     @property
+    def shown_as(self) -> str:
+        """The apiVersion of what is answered; "" for that of the store."""
+        return f"{self.kind.group}/{self.version}" if self.kind.custom else ""
+
+    @property
     def dry_run(self) -> bool:
         """Whether nothing may be written."""
         wanted = self.request.query.getall("dryRun", [])

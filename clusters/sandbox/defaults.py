@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable
 
 from clusters.sandbox import quota, rbac
+from clusters.sandbox.controllers import definitions
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import canonical, parse
@@ -117,7 +118,7 @@ class Admission:
             "priorityclasses": self._priority_class,
             "rolebindings": self._binding,
             "clusterrolebindings": self._binding,
-            "leases": lambda obj, old: None,
+            "customresourcedefinitions": lambda obj, old: definitions.fill(obj),
         }
 
     def admit(self, kind: Kind, obj: Object, old: Stored | None) -> None:

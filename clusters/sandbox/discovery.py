@@ -49,7 +49,7 @@ def groups(kinds: dict[str, Kind]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"": ["v1"]}
     for kind in kinds.values():
         versions = found.setdefault(kind.group, [])
-        versions += [v for v in (kind.version, *kind.versions) if v not in versions]
+        versions += [v for v in kind.served_versions if v not in versions]
     for group in REVIEWS:
         found.setdefault(group, ["v1"])
     return found
@@ -79,7 +79,7 @@ def resources(kinds: dict[str, Kind], group_name: str, version_name: str) -> dic
         return None
     listed: list[dict[str, Any]] = []
     for kind in kinds.values():
-        if kind.group != group_name or version_name not in (kind.version, *kind.versions):
+        if kind.group != group_name or version_name not in kind.served_versions:
             continue
         verbs = ["get", "list"] if kind.read_only else _VERBS
         if kind.plural == "namespaces":
@@ -129,7 +129,7 @@ def openapi_v3(kinds: dict[str, Kind], group_name: str, version_name: str) -> by
     prefix = f"/apis/{group_name}/{version_name}" if group_name else f"/api/{version_name}"
     options = [{"name": n, "in": "query", "schema": {"type": "string"}} for n in ("dryRun", "fieldValidation")]
     for kind in kinds.values():
-        if kind.group == group_name and version_name in (kind.version, *kind.versions):
+        if kind.group == group_name and version_name in kind.served_versions:
             scope = "/namespaces/{namespace}" if kind.namespaced else ""
             meant = {"group": kind.group, "version": version_name, "kind": kind.kind}
             patch = {"parameters": options, "x-kubernetes-group-version-kind": meant, "responses": {}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +21,19 @@ class Kind:
     custom: bool = False  # an instance of a CustomResourceDefinition
     versions: tuple[str, ...] = ()  # served beside `version`
     read_only: bool = False
-    schema: dict[str, object] | None = field(default=None, compare=False, hash=False)
-    columns: tuple[tuple[str, str, str], ...] = ()  # of custom kinds: name, type, JSON path
+    schema: dict[str, dict[str, Any]] = field(default_factory=dict, compare=False, hash=False)  # by version
+    columns: tuple[tuple[str, str, str], ...] = ()  # of custom kinds: name (`*` for wide output), type, JSON path
+    served: bool = True  # under `version`
 
     @property
     def key(self) -> str:
         """The plural; custom resources carry their group, since two groups may use one plural."""
         return f"{self.plural}.{self.group}" if self.custom else self.plural
+
+    @property
+    def served_versions(self) -> tuple[str, ...]:
+        """The preferred one first."""
+        return (self.version, *self.versions) if self.served else self.versions
 
     @property
     def api_version(self) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clusters.sandbox.controllers.daemonset import DaemonSets
+from clusters.sandbox.controllers.definitions import Definitions
 from clusters.sandbox.controllers.deployment import Deployments
 from clusters.sandbox.controllers.disruption import Disruptions
 from clusters.sandbox.controllers.endpointslice import EndpointSlices
@@ -58,6 +59,7 @@ class Machine:
             GarbageCollector(informers),
             Namespaces(informers),
             ResourceQuotas(informers),
+            Definitions(informers),
             NodeLifecycle(informers, self.settings),
             TaintEvictions(informers),
             Scheduler(informers),

@@ -71,9 +71,9 @@ class Stored(dict[str, Any]):
             self._item = json.dumps(bare, separators=(",", ":")).encode()
             return self._item
 
-    def wire(self) -> bytes:
-        """The whole object as JSON."""
-        head = f'{{"kind":"{self["kind"]}","apiVersion":"{self["apiVersion"]}",'
+    def wire(self, api_version: str = "") -> bytes:
+        """The whole object as JSON; custom ones under the version that was asked for."""
+        head = f'{{"kind":"{self["kind"]}","apiVersion":"{api_version or self["apiVersion"]}",'
         return head.encode() + self.item()[1:]
 
 
@@ -182,6 +182,12 @@ class Store:
         if revision < (oldest := self._dropped.get(key, _FIRST_REVISION)):
             raise Expired(f"too old resource version: {revision} ({oldest})")
         return [c for c in self._log.get(key, ()) if c.revision > revision], Watch(self, key)
+
+    def withdraw(self, key: str) -> None:
+        """The resource is no longer served: its watches end."""
+        self.kinds.pop(key, None)
+        for watch in tuple(self._watches.get(key, ())):
+            watch.close()
 
     # Writing
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from clusters.sandbox import jsonpath
 from clusters.sandbox.kinds import Kind
 
 Row = Callable[[Mapping[str, Any]], list[Any]]
@@ -14,11 +15,17 @@ Row = Callable[[Mapping[str, Any]], list[Any]]
 def table(kind: Kind, objects: Sequence[Mapping[str, Any]], meta: dict[str, Any], *, whole: bool = False) -> Any:
     """The objects as rows; each row carries the object's metadata (or the whole object) for labels and sorting."""
     columns, row = _KINDS.get(kind.key) or _plain(kind)
-    definitions = []
+    definitions, kinds = [], {name: how for name, how, _ in kind.columns}
     for column in columns:
         name, wide, _ = column.partition("*")
         form = "name" if name == "Name" else ""
-        definition = {"name": name, "type": "string", "format": form, "description": "", "priority": 1 if wide else 0}
+        definition = {
+            "name": name,
+            "type": kinds.get(column, "string"),
+            "format": form,
+            "description": "",
+            "priority": 1 if wide else 0,
+        }
         definitions.append(definition)
     rows = []
     for obj in objects:
@@ -288,12 +295,11 @@ def _quota(obj: Mapping[str, Any]) -> list[str]:
 def _plain(kind: Kind) -> tuple[tuple[str, ...], Row]:
     """Custom kinds: the columns their definition prints."""
     names = [name for name, _, _ in kind.columns] or ["Age"]
-    paths = [(how, path.removeprefix(".").split(".")) for _, how, path in kind.columns]
 
     def row(obj: Mapping[str, Any]) -> list[Any]:
-        if not paths:
+        if not kind.columns:
             return [_born(obj)]
-        found = [(how, _path(obj, *path, otherwise="")) for how, path in paths]
+        found = [(how, jsonpath.find(obj, path)) for _, how, path in kind.columns]
         return [age(value) if how == "date" and value else value for how, value in found]
 
     return ("Name", *names), row

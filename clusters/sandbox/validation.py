@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from clusters.sandbox import defaults, rbac
+from clusters.sandbox import defaults, rbac, structural
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.quantity import parse
@@ -75,11 +75,22 @@ def check(kind: Kind, obj: Object, old: Stored | None) -> None:
             said = f"Forbidden: {why} []string{{{found}}}"
             faults.causes.append(("metadata.finalizers", "FieldValueForbidden", said))
     _required(obj, type_of(kind), "", faults)
+    if kind.custom:
+        structural.fill(kind.schema[kind.version], obj)
+        faults.causes += structural.faults(kind.schema[kind.version], obj)
     if not faults.causes and (more := _KINDS.get(kind.key)):
         more(obj, old, faults)
     if faults.causes:
         name = obj["metadata"].get("name") or obj["metadata"].get("generateName", "")
         raise Invalid(kind.kind, kind.group, name, faults.causes)
+
+
+def check_status(kind: Kind, obj: Object) -> None:
+    """The same for the status of a custom object, which is all that its subresource writes."""
+    schema = (kind.schema[kind.version].get("properties") or {}).get("status")
+    causes = list(structural.faults(schema, obj["status"], "status")) if schema and "status" in obj else []
+    if causes:
+        raise Invalid(kind.kind, kind.group, obj["metadata"]["name"], causes)
 
 
 def _metadata(kind: Kind, meta: Object, faults: Faults) -> None:
@@ -357,6 +368,29 @@ def _quota(obj: Object, old: Stored | None, faults: Faults) -> None:
         faults.invalid("spec.scopes", (obj.get("spec") or {}).get("scopes"), "field is immutable")
 
 
+def _definition(obj: Object, old: Stored | None, faults: Faults) -> None:
+    spec = obj["spec"]
+    names, versions, group = spec["names"], spec["versions"], spec["group"]
+    if obj["metadata"].get("name") != f"{names['plural']}.{group}":
+        faults.invalid("metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
+    if not _SUBDOMAIN.fullmatch(group) or "." not in group:
+        faults.invalid("spec.group", group, "should be a domain with at least one dot")
+    if spec["scope"] not in ("Cluster", "Namespaced"):
+        faults.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced"))
+    if sum(bool(version.get("storage")) for version in versions) != 1:
+        faults.causes.append(
+            ("spec.versions", "FieldValueInvalid", "must have exactly one version marked as storage version")
+        )
+    for i, version in enumerate(versions):
+        faults.causes += structural.definition_faults(version, f"spec.versions[{i}]")
+    if (spec.get("conversion") or {}).get("strategy", "None") != "None":
+        faults.forbidden("spec.conversion.strategy", "the sandbox converts by name alone; see docs/sandbox.md")
+    if old is not None:
+        for field in ("group", "scope"):
+            if spec[field] != old["spec"][field]:
+                faults.invalid(f"spec.{field}", spec[field], "field is immutable")
+
+
 def _node(obj: Object, old: Stored | None, faults: Faults) -> None:
     for i, taint in enumerate((obj.get("spec") or {}).get("taints") or ()):
         if taint["effect"] not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
@@ -415,6 +449,7 @@ _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
     "secrets": _keep_data,
     "nodes": _node,
     "resourcequotas": _quota,
+    "customresourcedefinitions": _definition,
     "roles": _role,
     "clusterroles": _role,
     "rolebindings": _binding,

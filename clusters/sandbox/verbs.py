@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from clusters.sandbox import rbac, tables, validation
+from clusters.sandbox import rbac, structural, tables, validation
 from clusters.sandbox.apply import apply, track
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
@@ -74,7 +74,7 @@ class Verbs:
         if wants_table(call):
             meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
             return answer(tables.table(call.kind, [obj], meta, whole=call.option("includeObject") == "Object"))
-        return answer(metadata_only(obj) if wants_metadata(call) else obj.wire())
+        return answer(metadata_only(obj) if wants_metadata(call) else obj.wire(call.shown_as))
 
     def _found(self, call: Call) -> Stored:
         return self._store.get(call.kind.key, call.name or "", call.namespace)
@@ -103,8 +103,8 @@ class Verbs:
         if wants_metadata(call):
             partial = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
             return answer(partial | {"items": [metadata_only(obj) for obj in found]})
-        items = b",".join(obj.wire() if call.kind.custom else obj.item() for obj in found)
-        api = f"{call.kind.group}/{call.version}" if call.kind.group else call.version
+        items = b",".join(obj.wire(call.shown_as) if call.kind.custom else obj.item() for obj in found)
+        api = call.shown_as or call.kind.api_version
         head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
         return answer(head.encode() + items + b"]}")
 
@@ -127,7 +127,7 @@ class Verbs:
     async def create(self, call: Call) -> web.Response:
         """A new object from the body."""
         obj = self._decode(call, await call.body())
-        return answer(self._create(call, obj).wire(), 201, call.warnings)
+        return answer(self._create(call, obj).wire(call.shown_as), 201, call.warnings)
 
     def _create(self, call: Call, obj: Object) -> Stored:
         meta, kind = obj["metadata"], call.kind
@@ -138,6 +138,7 @@ class Verbs:
         if kind.has_status and kind.key != "nodes":
             obj.pop("status", None)
         self._check_namespace(call)
+        self._check_definition(call)
         if not meta.get("name") and not meta.get("generateName"):
             what = "metadata.name"
             causes = [(what, "FieldValueRequired", "Required value: name or generateName is required")]
@@ -169,6 +170,13 @@ class Verbs:
             message = f"{call.kind.qualified} is forbidden: {why}"
             raise ApiError(403, "Forbidden", message, {"causes": [cause | {"field": "metadata.namespace"}]})
 
+    def _check_definition(self, call: Call) -> None:
+        kind = call.kind
+        definition = self._store.find("customresourcedefinitions", kind.key) if kind.custom else None
+        if definition is not None and "deletionTimestamp" in definition["metadata"]:
+            why = "create not allowed while custom resource definition is terminating"
+            raise ApiError(403, "Forbidden", f"{kind.qualified} is forbidden: {why}")
+
     def _decode(self, call: Call, body: Any) -> Object:
         """The body as an object of the call's kind, checked against its type, its place and its name."""
         kind = call.kind
@@ -183,6 +191,8 @@ class Verbs:
         obj["metadata"] = (
             decoder.decode(body.get("metadata") or {}, "ObjectMeta") if kind.custom else obj.get("metadata", {})
         )
+        if kind.custom:
+            decoder.unknown += structural.prune(kind.schema[call.version], obj)
         if call.option("fieldValidation") == "Strict":
             decoder.refuse_unknown()
         elif call.option("fieldValidation") != "Ignore":
@@ -206,8 +216,8 @@ class Verbs:
         obj = self._decode(call, await call.body())
         if call.kind.key == "leases" and self._store.find("leases", call.name or "", call.namespace) is None:
             self._may_create(call)
-            return answer(self._create(call, obj).wire(), 201, call.warnings)
-        return answer(self._update(call, obj).wire(), 200, call.warnings)
+            return answer(self._create(call, obj).wire(call.shown_as), 201, call.warnings)
+        return answer(self._update(call, obj).wire(call.shown_as), 200, call.warnings)
 
     def _update(self, call: Call, obj: Object, *, tracked: bool = False) -> Stored:
         kind, old, meta = call.kind, self._found(call), obj["metadata"]
@@ -225,6 +235,8 @@ class Verbs:
             return self._store.update(kind.key, merged, dry_run=call.dry_run)
         if not status:
             validation.check(kind, obj, old)
+        elif kind.custom:
+            validation.check_status(kind, obj)
         if kind.group == rbac.GROUP:
             self._rights.check_grant(call.user, obj)
         if not tracked:
@@ -255,7 +267,7 @@ class Verbs:
         if (uid := (changed.get("metadata") or {}).get("uid")) not in (None, "", old["metadata"]["uid"]):
             cause = ("metadata.uid", "FieldValueInvalid", f'Invalid value: "{uid}": field is immutable')
             raise Invalid(call.kind.kind, call.kind.group, old["metadata"]["name"], [cause])
-        return answer(self._update(call, self._decode(call, changed)).wire(), 200, call.warnings)
+        return answer(self._update(call, self._decode(call, changed)).wire(call.shown_as), 200, call.warnings)
 
     def _apply(self, call: Call, body: Any) -> web.Response:
         if not call.option("fieldManager"):
@@ -270,14 +282,14 @@ class Verbs:
             self._may_create(call)
             bare = {"metadata": {k: v for k, v in wish["metadata"].items() if k in ("name", "namespace")}}
             fresh = apply(call.kind, bare | {k: wish[k] for k in ("apiVersion", "kind")}, wish, call.manager, False)
-            return answer(self._create(call, fresh).wire(), 201, call.warnings)
+            return answer(self._create(call, fresh).wire(call.shown_as), 201, call.warnings)
         if (
             wish["metadata"].get("resourceVersion", old["metadata"]["resourceVersion"])
             != old["metadata"]["resourceVersion"]
         ):
             raise Conflict(call.kind.qualified, call.name or "")
         changed = apply(call.kind, old, wish, call.manager, call.flag("force"))
-        return answer(self._update(call, changed, tracked=True).wire(), 200, call.warnings)
+        return answer(self._update(call, changed, tracked=True).wire(call.shown_as), 200, call.warnings)
 
     async def delete(self, call: Call) -> web.Response:
         """Deletes one object as the DeleteOptions say."""
@@ -286,7 +298,7 @@ class Verbs:
         obj = self._store.delete(kind.key, name, call.namespace, **options)
         kept = self._store.find(kind.key, name, call.namespace) is not None
         if kept or kind.key in _RETURNED:
-            return answer(obj.wire())
+            return answer(obj.wire(call.shown_as))
         details = {"name": name} | ({"group": kind.group} if kind.group else {})
         details |= {"kind": kind.plural, "uid": obj["metadata"]["uid"]}
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -32,7 +32,7 @@ async def serve(call: Call, store: Store) -> web.StreamResponse:
                 shown["columnDefinitions"] = None
             columns_sent = True
             return json.dumps({"type": verb, "object": shown}).encode() + b"\n"
-        wire = json.dumps(metadata_only(obj)).encode() if bare else obj.wire()
+        wire = json.dumps(metadata_only(obj)).encode() if bare else obj.wire(call.shown_as)
         return b'{"type":"%s","object":%s}\n' % (verb.encode(), wire)
 
     def meant(obj: Stored | None) -> bool:
@@ -55,7 +55,7 @@ async def serve(call: Call, store: Store) -> web.StreamResponse:
         meta: dict[str, Any] = {"resourceVersion": str(revision)}
         if initial_end:
             meta["annotations"] = {"k8s.io/initial-events-end": "true"}
-        mark = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": meta}
+        mark = {"kind": kind.kind, "apiVersion": call.shown_as or kind.api_version, "metadata": meta}
         return json.dumps({"type": "BOOKMARK", "object": mark}).encode() + b"\n"
 
     response = web.StreamResponse(headers={"Content-Type": "application/json"})

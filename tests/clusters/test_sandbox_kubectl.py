@@ -246,3 +246,57 @@ def test_quotas_are_described_and_enforced(kubectl):
     said = kubectl("run", "two", "--image=test/tools:1", "--restart=Never", "--", "sleep", "60", fails=True)
     assert "exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1" in said
     kubectl("delete", "pod", "one", "--now")
+
+
+DEFINITION = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: models.{group}}}
+spec:
+  group: {group}
+  scope: Namespaced
+  names: {{plural: models, kind: Model, shortNames: [mdl]}}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    additionalPrinterColumns:
+    - {{name: Replicas, type: integer, jsonPath: .spec.replicas}}
+    - {{name: Ready, type: string, jsonPath: '.status.conditions[?(@.type=="Ready")].status'}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties: {{replicas: {{type: integer, maximum: 9}}}}
+          status: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
+"""
+INSTANCE = """
+apiVersion: {group}/v1
+kind: Model
+metadata: {{name: detector}}
+spec: {{replicas: {replicas}}}
+status: {{conditions: [{{type: Ready, status: "True"}}]}}
+"""
+
+
+def test_instances_of_definitions_are_applied_and_printed(kubectl, namespace):
+    """apply of a definition and of an instance, columns by its short name, diff, and the schema's refusal."""
+    group = f"{namespace}.example.com"
+    kubectl("apply", "-f", "-", stdin=DEFINITION.format(group=group))
+    try:
+        kubectl("wait", f"crd/models.{group}", "--for=condition=Established", "--timeout=20s")
+        assert "model" in kubectl("apply", "-f", "-", stdin=INSTANCE.format(group=group, replicas=3))
+        assert "unchanged" in kubectl("apply", "-f", "-", stdin=INSTANCE.format(group=group, replicas=3))
+        assert "+  replicas: 4" in kubectl(
+            "diff", "-f", "-", stdin=INSTANCE.format(group=group, replicas=4), fails=True
+        )
+        assert "configured" in kubectl("apply", "-f", "-", stdin=INSTANCE.format(group=group, replicas=4))
+        printed = [line.split() for line in kubectl("get", "mdl").splitlines()]
+        assert printed == [["NAME", "REPLICAS", "READY"], ["detector", "4", "True"]]
+        refused = kubectl("apply", "-f", "-", stdin=INSTANCE.format(group=group, replicas=10), fails=True)
+        assert "spec.replicas in body should be less than or equal to 9" in refused
+    finally:
+        kubectl("delete", "crd", f"models.{group}")
+    assert "the server doesn't have a resource type" in kubectl("get", f"models.{group}", fails=True)

@@ -43,6 +43,7 @@ KINDS = {
     "endpointslices": "EndpointSlice",
     "poddisruptionbudgets": "PodDisruptionBudget",
     "leases": "Lease",
+    "customresourcedefinitions": "CustomResourceDefinition",
 }
 CLUSTER_WIDE = {"nodes", "namespaces", "customresourcedefinitions"}
 PATCHES = {

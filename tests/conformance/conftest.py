@@ -26,10 +26,6 @@ from tests.conformance.api import Access, Api, RefusedError, wait_for
 HERE = Path(__file__).parent
 IMAGE = "bulletproof/reference-server:1"
 _AT_ONCE = 14
-# What docs/sandbox.md says that the sandbox has not; on any other cluster these tests run.
-SANDBOX_LACKS = {
-    "custom-resources": "docs/sandbox.md: CustomResourceDefinitions have no instances",
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +36,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long: begins early, because it waits for long")
-    config.addinivalue_line("markers", "needs(capability): skipped, with the reason, where the cluster has it not")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,7 +77,6 @@ class Runner:
 
     def __init__(self, api: Api) -> None:
         self.api = api
-        self.lacks = SANDBOX_LACKS if "sandbox" in api.call("GET", "/version")["gitVersion"] else {}
         # One of pytest-xdist's processes: files are dealt out to them (--dist loadfile), each begins its own.
         self._shared = "PYTEST_XDIST_WORKER" in os.environ
         self._pool = ThreadPoolExecutor(_AT_ONCE // 2 if self._shared else _AT_ONCE, thread_name_prefix="conformance")
@@ -103,9 +97,6 @@ class Runner:
     def _run(self, item: pytest.Function) -> None:
         if self._over.is_set():
             return
-        for marker in item.iter_markers("needs"):
-            if marker.args[0] in self.lacks:
-                pytest.skip(self.lacks[marker.args[0]])
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         arguments: dict[str, Any] = dict(parameters)
         with self._namespace() as own:

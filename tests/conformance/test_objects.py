@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.api import Api, RefusedError, condition, wait_for
+from tests.conformance.api import Api, RefusedError
 from tests.conformance.manifests import config_map, nowhere, unplaced
 
 
@@ -294,25 +294,3 @@ def test_a_healthy_server_says_ok(api: Api) -> None:
     """Kubernetes API health endpoints: /livez and /readyz."""
     assert api.call("GET", "/livez") == "ok"
     assert api.call("GET", "/readyz") == "ok"
-
-
-@pytest.mark.needs("custom-resources")
-def test_a_definition_makes_a_resource(api: Api) -> None:
-    """Custom Resources: a CustomResourceDefinition's objects are served like any others."""
-    group = f"{api.namespace}.example.com"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"plural": "gadgets", "singular": "gadget", "kind": "Gadget"}
-    spec = {"group": group, "scope": "Namespaced", "names": names, "versions": [version]}
-    made = {"kind": "CustomResourceDefinition", "metadata": {"name": f"gadgets.{group}"}, "spec": spec}
-    api.create("customresourcedefinitions", made)
-    try:
-        name = f"gadgets.{group}"
-        api.until("customresourcedefinitions", name, lambda c: condition(c, "Established") == "True", "served")
-        path = f"/apis/{group}/v1/namespaces/{api.namespace}/gadgets"
-        gadget = {"apiVersion": f"{group}/v1", "kind": "Gadget", "metadata": {"name": "one"}, "spec": {"size": 3}}
-        wait_for(lambda: api.send("GET", path)[0] == 200, "the new path")
-        api.call("POST", path, gadget)
-        assert api.call("GET", f"{path}/one")["spec"] == {"size": 3}
-    finally:
-        api.delete("customresourcedefinitions", f"gadgets.{group}")
