@@ -39,8 +39,14 @@ conformance: setup  ## What Kubernetes promises, on any cluster: make conformanc
 truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (16 minutes)
 	$(BIN)/python -m tests.truth.courses
 
-real: setup  ## The same table on a real cluster: make real KUBECONFIG=FILE CONTEXT=NAME
-	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest tests/truth/test_table.py -m slow --cluster context:$(CONTEXT)
+real: setup  ## The same verdicts on a real cluster? make real KUBECONFIG=FILE CONTEXT=NAME [CONFIG=FILE]; writes docs/parity.md
+	rm -rf runs/parity
+	$(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/sandbox; \
+	export KUBECONFIG=$(KUBECONFIG); $(BIN)/python -m tests.truth.left save --context $(CONTEXT) runs/parity/before.json && \
+	$(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/real \
+	  --cluster context:$(CONTEXT) $(if $(CONFIG),--cluster-config $(CONFIG)); \
+	$(BIN)/python -m tests.truth.left check --context $(CONTEXT) runs/parity/before.json && \
+	$(BIN)/python -m tests.truth.parity runs/parity/sandbox runs/parity/real
 
 bench: setup  ## The figures of docs/benchmarks.md
 	$(BIN)/python benchmarks/main_job.py; $(BIN)/python benchmarks/load.py
