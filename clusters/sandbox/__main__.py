@@ -34,6 +34,9 @@ _CLOCKS: dict[str, Callable[[str], float]] = {
     "node_lease_renew_s": float,
     "node_monitor_grace_s": float,
     "default_toleration_s": int,
+    "hpa_sync_s": float,
+    "hpa_downscale_s": float,
+    "hpa_cpu_initialization_s": float,
 }
 
 

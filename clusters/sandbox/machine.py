@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from clusters.sandbox.controllers.autoscaler import Autoscalers
 from clusters.sandbox.controllers.daemonset import DaemonSets
 from clusters.sandbox.controllers.definitions import Definitions
 from clusters.sandbox.controllers.deployment import Deployments
@@ -60,6 +61,7 @@ class Machine:
             Namespaces(informers),
             ResourceQuotas(informers),
             Definitions(informers),
+            Autoscalers(informers, self.settings, self._usage),
             NodeLifecycle(informers, self.settings),
             TaintEvictions(informers),
             Scheduler(informers),
@@ -122,6 +124,11 @@ class Machine:
         else:
             kubelet.switch_off(str(action))
         return {"node": kubelet.name, "state": kubelet.state, "sick": sorted(kubelet.devices.unhealthy)}
+
+    def _usage(self, pod: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Seconds of cpu that the pod's processes have used, and the memory that they hold now."""
+        kubelet = self.kubelet_of(pod)
+        return None if kubelet is None else kubelet.usage(pod)
 
     def _pod_changed(self, change: Change) -> None:
         kubelet = self.kubelets.get(change.obj["spec"].get("nodeName", ""))

@@ -29,6 +29,9 @@ class Settings:
     node_monitor_period_s: float = 5.0
     node_monitor_grace_s: float = 50.0
     default_toleration_s: int = 300  # not-ready and unreachable, as the admission plugin adds them to every pod
+    hpa_sync_s: float = 15.0
+    hpa_downscale_s: float = 300.0  # stabilization window of scaling down, where a behavior says none
+    hpa_cpu_initialization_s: float = 300.0  # how long a pod's first samples are looked at with care
     owner_pid: int | None = None
     idle_exit_s: float = 600.0  # without an outside request, once the owner is gone
     cpus_per_node: str = "16"

@@ -358,6 +358,19 @@ def _keep_data(obj: Object, old: Stored | None, faults: Faults) -> None:
         faults.forbidden("data", "field is immutable when `immutable` is set")
 
 
+def _autoscaler(obj: Object, old: Stored | None, faults: Faults) -> None:
+    spec = obj["spec"]
+    least, most = spec.get("minReplicas", 1), spec["maxReplicas"]
+    if least < 1:
+        faults.invalid("spec.minReplicas", least, "must be greater than or equal to 1")
+    if most == 0:
+        faults.required("spec.maxReplicas", "must be set and greater than 0")
+    elif most < 1:
+        faults.invalid("spec.maxReplicas", most, "must be greater than or equal to 1")
+    elif most < least:
+        faults.invalid("spec.maxReplicas", most, "must be greater than or equal to `minReplicas`")
+
+
 def _quota(obj: Object, old: Stored | None, faults: Faults) -> None:
     for name, amount in ((obj.get("spec") or {}).get("hard") or {}).items():
         if parse(amount) < 0:
@@ -448,6 +461,7 @@ _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
     "configmaps": _keep_data,
     "secrets": _keep_data,
     "nodes": _node,
+    "horizontalpodautoscalers": _autoscaler,
     "resourcequotas": _quota,
     "customresourcedefinitions": _definition,
     "roles": _role,

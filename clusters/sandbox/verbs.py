@@ -197,6 +197,8 @@ class Verbs:
             decoder.refuse_unknown()
         elif call.option("fieldValidation") != "Ignore":
             call.warnings += [f'unknown field "{path}"' for path in decoder.unknown]
+        if not kind.custom and call.version != kind.version:
+            _convert(call, obj)
         obj |= {"apiVersion": kind.api_version, "kind": kind.kind}
         meta = obj["metadata"]
         if kind.namespaced:
@@ -321,6 +323,17 @@ class Verbs:
 
     async def _delete_options(self, call: Call) -> dict[str, Any]:
         return delete_options(await call.body(required=False), call)
+
+
+def _convert(call: Call, obj: Object) -> None:
+    """A new HorizontalPodAutoscaler of autoscaling/v1, as `kubectl autoscale` sends it, becomes one of v2."""
+    if call.request.method != "POST":
+        said = f"the sandbox changes {call.kind.plural} as {call.kind.api_version} alone; see docs/sandbox.md"
+        raise ApiError(501, "NotImplemented", said)
+    percent = obj["spec"].pop("targetCPUUtilizationPercentage", None)
+    if percent is not None:
+        target = {"type": "Utilization", "averageUtilization": percent}
+        obj["spec"]["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 def delete_options(body: Any, call: Call) -> dict[str, Any]:

@@ -300,3 +300,72 @@ def test_instances_of_definitions_are_applied_and_printed(kubectl, namespace):
     finally:
         kubectl("delete", "crd", f"models.{group}")
     assert "the server doesn't have a resource type" in kubectl("get", f"models.{group}", fails=True)
+
+
+def test_events_of_one_object_and_by_type(kubectl, web):
+    """kubectl events, for one object, by type, and get events sorted."""
+    said = kubectl("events", "--for", web)
+    assert "ScalingReplicaSet" in said and "Scaled up replica set web-" in said
+    assert kubectl("events", "--types=Warning") == ""
+    lines = kubectl("get", "events", "--sort-by=.metadata.creationTimestamp", "-o", "custom-columns=R:.reason")
+    assert {"Scheduled", "Pulled", "Started"} <= set(lines.split())
+
+
+def test_logs_are_followed_while_the_container_runs(kubectl, sandbox, namespace):
+    """logs -f shows each line when it is written, and ends with the container; --tail and --previous look back."""
+    program = "echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two"
+    kubectl(
+        "run",
+        "talker",
+        "--image=test/tools:1",
+        "--restart=Never",
+        "--",
+        "sh",
+        "-c",
+        program.replace("/tmp/", "$TMPDIR/"),
+    )
+    kubectl("wait", "pod/talker", "--for=condition=Ready", "--timeout=20s")
+    command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "-n", namespace, "logs", "-f", "talker"]
+    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert following.stdout.readline() == "one\n"
+        assert following.poll() is None
+        kubectl("exec", "talker", "--", "sh", "-c", "touch $TMPDIR/go")
+        assert following.stdout.read() == "two\n"
+        assert following.wait(timeout=30) == 0
+    finally:
+        following.kill()
+        following.communicate()
+    assert kubectl("logs", "talker", "--tail=1") == "two\n"
+
+
+def test_deletes_by_label_and_with_orphans(kubectl, web):
+    """--cascade=orphan leaves the pods, -l deletes what is labelled and waits for its end."""
+    kubectl("delete", web, "--cascade=orphan")
+    owned = kubectl("get", "replicasets", "-l", "app=web", "-o", "name")
+    assert kubectl("get", "pods", "-l", "app=web", "-o", "name").count("pod/") == 2
+    assert owned.count("replicaset") == 1
+    kubectl("delete", "replicasets,pods", "-l", "app=web", "--timeout=30s")
+    assert kubectl("get", "pods", "-l", "app=web", "-o", "name") == ""
+
+
+def test_autoscale_makes_an_autoscaler(kubectl, web):
+    """kubectl autoscale, with its targets printed."""
+    kubectl("autoscale", web, "--min=1", "--max=4", "--cpu-percent=60")
+    made = [line.split() for line in kubectl("get", "hpa", "web").splitlines()]
+    assert made[1][:2] == ["web", "Deployment/web"] and "4" in made[1]
+    assert kubectl("get", "hpa", "web", "-o", "jsonpath={.spec.metrics[0].resource.target.averageUtilization}") == "60"
+
+
+def test_patch_replace_and_set(kubectl, web):
+    """The other ways to change an object."""
+    kubectl("patch", web, "-p", '{"spec": {"minReadySeconds": 1}}')
+    kubectl("patch", web, "--type=json", "-p", '[{"op": "replace", "path": "/spec/minReadySeconds", "value": 0}]')
+    kubectl("set", "env", web, "COLOR=red")
+    assert "COLOR=red" in kubectl("set", "env", web, "--list")
+    kubectl("rollout", "pause", web)
+    assert kubectl("get", web, "-o", "jsonpath={.spec.paused}") == "true"
+    kubectl("rollout", "resume", web)
+    kubectl("rollout", "status", web, "--timeout=30s")
+    kubectl("replace", "-f", "-", stdin=MANIFEST.format(replicas=0, version=2).partition("---")[0])
+    assert kubectl("get", web, "-o", "jsonpath={.spec.template.spec.containers[0].image}") == "test/tools:2"

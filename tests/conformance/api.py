@@ -27,6 +27,7 @@ GROUPS = {
     "poddisruptionbudgets": "policy/v1",
     "leases": "coordination.k8s.io/v1",
     "customresourcedefinitions": "apiextensions.k8s.io/v1",
+    "horizontalpodautoscalers": "autoscaling/v2",
 }
 KINDS = {
     "pods": "Pod",
@@ -44,6 +45,7 @@ KINDS = {
     "poddisruptionbudgets": "PodDisruptionBudget",
     "leases": "Lease",
     "customresourcedefinitions": "CustomResourceDefinition",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
 }
 CLUSTER_WIDE = {"nodes", "namespaces", "customresourcedefinitions"}
 PATCHES = {

@@ -271,6 +271,12 @@ class Kubelet:
         worker = self.workers.get(pod["metadata"]["uid"])
         return None if worker is None else worker.container(container).log_path(previous)
 
+    def usage(self, pod: Mapping[str, Any]) -> tuple[float, float] | None:
+        """Seconds of cpu and bytes of memory of the pod's containers; None when none of them runs."""
+        worker = self.workers.get(pod["metadata"]["uid"])
+        running = [c.process for c in worker.containers if c.process and not c.process.ended] if worker else []
+        return (sum(p.cpu_seconds() for p in running), float(sum(p.memory() for p in running))) if running else None
+
     async def exec(self, pod: Mapping[str, Any], container: str, argv: list[str]) -> asyncio.subprocess.Process:
         """Starts a command in a container, its three streams as pipes. OSError when it cannot be started."""
         worker = self.workers.get(pod["metadata"]["uid"])

@@ -17,6 +17,7 @@ from clusters.sandbox.kubelet.logs import LogFile
 
 # In the environment of every process of a container: how strays that left the process group are found.
 MARK = "BULLETPROOF_CONTAINER"
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,10 @@ class ContainerProcess:
         """Bytes of memory its processes have for themselves; 0 when it has ended."""
         return 0 if self.ended is not None else sum(_own_memory(pid) for pid in _family(self.pid))
 
+    def cpu_seconds(self) -> float:
+        """Seconds of cpu that its processes have used since it began, those that ended included."""
+        return 0.0 if self.ended is not None else sum(_cpu_ticks(pid) for pid in _family(self.pid)) / _TICKS_A_SECOND
+
     def _catches(self, number: signal.Signals) -> bool:
         try:
             status = Path(f"/proc/{self.pid}/status").read_text()
@@ -170,6 +175,15 @@ def _family(pid: int) -> list[int]:
         with contextlib.suppress(OSError):
             queue += [int(p) for p in Path(f"/proc/{one}/task/{one}/children").read_text().split()]
     return found
+
+
+def _cpu_ticks(pid: int) -> int:
+    """User and system time of a process and of its children that ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(int(ticks) for ticks in fields[11:15])
 
 
 def _own_memory(pid: int) -> int:
