@@ -33,6 +33,7 @@ CAPABILITIES = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deplo
 
 # The image of the reference platform, of the proxies and of the load generator (clusters/platform/Containerfile).
 IMAGE = "bulletproof/reference-server:1"
+IMAGE_VARIABLE = "BULLETPROOF_IMAGE"  # the user's copy of it, where no option says so
 # Set by us on every object of the reference platform; what carries it and is no longer in the manifests is removed.
 PLATFORM_LABEL = "bulletproof.dev/platform"
 # The namespace that clusters/rbac/ names where it means the workload's.
@@ -151,12 +152,17 @@ def node_commands(kubeconfig: Path | None, context: str | None, config: Path | N
     from kubernetes.config import ConfigException, list_kube_config_contexts
 
     from clusters.config import find, read
+    from clusters.kind.mark import cluster_of
     from clusters.sandbox import client
 
     if kubeconfig is not None and client.info(kubeconfig.parent) is not None:
         from clusters.sandbox_provider import node_commands as of_sandbox
 
         return of_sandbox(kubeconfig.parent)
+    if kubeconfig is not None and (cluster := cluster_of(kubeconfig)):
+        from clusters.kind import nodes
+
+        return nodes.commands(cluster)
     if context is None:
         try:
             context = list_kube_config_contexts(config_file=str(kubeconfig) if kubeconfig else None)[1]["name"]

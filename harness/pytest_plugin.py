@@ -80,8 +80,10 @@ class ExperimentItem(pytest.Item):
 
     def runtest(self) -> None:
         """Run the experiment. Raises BrokenPromise; a SKIPPED run skips the test."""
+        import os
         import sys
 
+        from clusters.provider import IMAGE_VARIABLE
         from harness.cli.output import write_reports
         from harness.run.progress import PlainLines
         from harness.run.runner import RunOptions, run_experiment
@@ -92,6 +94,7 @@ class ExperimentItem(pytest.Item):
             cluster=_cluster_of(self.config),
             cluster_config=cluster_config(self.config),
             platform=self.config.getoption("--platform"),
+            image=os.environ.get(IMAGE_VARIABLE),
             out=self._folder(Path(out)) if out else None,
             command=f"pytest {self.nodeid}",
         )

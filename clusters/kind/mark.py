@@ -27,6 +27,12 @@ def state_folder() -> Path:
     return Path(home) / "bulletproof" / "kind"
 
 
+def cluster_of(kubeconfig: Path) -> str:
+    """The kind cluster whose kubeconfig this is, by where we keep it; empty when it is another file."""
+    folder = kubeconfig.absolute().parent
+    return folder.name if folder.parent == state_folder().absolute() and (folder / _FILE).exists() else ""
+
+
 def read(folder: Path) -> Mark:
     """The mark in a cluster's folder; an empty one when there is none."""
     try:

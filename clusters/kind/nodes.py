@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
 from clusters import programs
 from clusters.api import Api
-from clusters.provider import ClusterError
+from clusters.provider import ClusterError, NodeCommands
 
 READY_S = 120.0
 POLL_S = 0.5
 _LABEL = "io.x-k8s.kind.cluster"
+
+
+def commands(cluster: str) -> NodeCommands:
+    """How the machines of a kind cluster are switched off and on."""
+    to, whose = (sys.executable, "-m", "clusters.kind"), (cluster, "{node}")
+    return NodeCommands(stop=(*to, "stop", *whose), start=(*to, "start", *whose), origin="the kind provider")
 
 
 def stop(cluster: str, node: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from typing import Any
 from clusters import programs
 from clusters.api import Api, ApiUnreachable
 from clusters.kind import gpus, mark, nodes, reach
-from clusters.provider import Access, ClusterError, NodeCommands, Progress
+from clusters.provider import Access, ClusterError, Progress
 from clusters.reference import qualified
 
 DEFAULT_NAME = "bulletproof"
@@ -202,8 +201,7 @@ class KindProvider:
     def _access(self, api: Api, ours: bool) -> Access:
         from clusters.context.offers import offers
 
-        to, whose = (sys.executable, "-m", "clusters.kind"), (self.cluster, "{node}")
-        commands = NodeCommands(stop=(*to, "stop", *whose), start=(*to, "start", *whose), origin="the kind provider")
+        commands = nodes.commands(self.cluster)
         return Access(
             name=self.name,
             provider="kind",

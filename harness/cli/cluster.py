@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from clusters.provider import IMAGE_VARIABLE
 from harness.cli import output
 from harness.cli.naming import CLUSTER_CONFIG, IMAGE_HELP, Nearest, check_cluster, check_platform
 from harness.errors import EXIT_INVALID, EXIT_PASSED, InvalidRun, UsageError
@@ -36,7 +37,7 @@ def cluster() -> None:
 @_NAME
 @CLUSTER_CONFIG
 @click.option("--platform", metavar="NAME", help="Deploy this overlay of the reference platform too.")
-@click.option("--image", metavar="NAME", envvar="BULLETPROOF_IMAGE", help=IMAGE_HELP)
+@click.option("--image", metavar="NAME", envvar=IMAGE_VARIABLE, help=IMAGE_HELP)
 @_JSON
 def up(name: str, cluster_config: Path | None, platform: str | None, image: str | None, as_json: bool) -> int:
     """Start a cluster, or find it running.

@@ -10,7 +10,7 @@ import click
 
 from harness.errors import UsageError
 
-IMAGE_HELP = "Your copy of the platform's image, where it has another name. Also: BULLETPROOF_IMAGE."
+IMAGE_HELP = "Your copy of the platform's image, where it has another name. Also: $BULLETPROOF_IMAGE."
 
 
 class Nearest(click.Group):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clusters.provider import CLUSTERS, DEFAULT_CLUSTER
+from clusters.provider import CLUSTERS, DEFAULT_CLUSTER, IMAGE_VARIABLE
 from harness.cli import output
 from harness.cli.naming import CLUSTER_CONFIG, IMAGE_HELP, check_cluster, check_platform
 from harness.cli.quantities import SHARE
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--platform", metavar="NAME", help="Overlay of the reference platform to deploy; list: clusters/platform."
 )
-@click.option("--image", metavar="NAME", envvar="BULLETPROOF_IMAGE", help=IMAGE_HELP)
+@click.option("--image", metavar="NAME", envvar=IMAGE_VARIABLE, help=IMAGE_HELP)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import node_commands
+from clusters.provider import IMAGE, IMAGE_VARIABLE, node_commands
 from harness import guard
 from harness.experiment.model import BlastRadius
 from harness.faults._strike import FaultContext, FaultError
@@ -72,6 +72,7 @@ def standalone(namespace: str, selector: str, configuration: dict[str, Any], sec
         blast_radius=BlastRadius.model_validate({"pods": 10_000, "nodes": 10_000}),
         deadline_ns=0,
         run_dir=run_dir,
+        image=os.environ.get(IMAGE_VARIABLE) or IMAGE,
         interrupted=threading.Event(),
         must_prove=True,
     )

@@ -22,7 +22,7 @@ import pytest
 from clusters import programs
 from clusters.api import Api
 from clusters.kind import KindProvider, gpus
-from clusters.provider import IMAGE, ClusterError, provider_for
+from clusters.provider import IMAGE, ClusterError, node_commands, provider_for
 from clusters.reference import qualified
 from clusters.sandbox import client as sandboxes
 
@@ -343,6 +343,18 @@ def test_nodes_are_paused_and_run_on(machine, kind):
     assert "no node of the kind cluster dev" in foreign.stderr
     assert switch("stop", "nobody").returncode == 1
     assert switch("hold", "dev-worker2").returncode == 64
+
+
+def test_the_commands_that_switch_nodes_come_with_the_kubeconfig(machine, kind, tmp_path):
+    """For whoever has no provider at hand: `bulletproof recover --kubeconfig`, and plain `chaos run`."""
+    access = kind("dev").up()
+    other = tmp_path / "kubeconfig"
+    other.write_bytes(access.kubeconfig.read_bytes())
+
+    assert node_commands(access.kubeconfig, access.context) == access.node_commands
+    assert access.node_commands.stop[-2:] == ("dev", "{node}")
+    assert "node-stop" in access.offers
+    assert node_commands(other, access.context) is None
 
 
 def kubelet_started(api: Api, node: str, number: int, component: str = "kubelet") -> None:
