@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
+# Comparing codes is ten times as fast as looking each up; of texts that are asked for there are mostly one or two.
+_FEW = 4
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 
 
@@ -46,8 +48,13 @@ class Coded:
 
     def where(self, wanted: Callable[[str], bool]) -> Mask:
         """The rows whose text is wanted; null never is."""
-        table = np.array([*(wanted(name) for name in self.names), False], dtype=np.bool_)
-        return table[self.codes]  # code -1 takes the last
+        rows = [wanted(name) for name in self.names]
+        if sum(rows) <= _FEW:
+            found: Mask = np.zeros(len(self.codes), dtype=np.bool_)
+            for code in np.flatnonzero(rows):
+                found |= self.codes == code
+            return found
+        return np.array([*rows, False], dtype=np.bool_)[self.codes]  # code -1 takes the last
 
     def is_(self, *names: str) -> Mask:
         """The rows whose text is one of these."""
@@ -101,32 +108,18 @@ def read_requests(run_dir: Path) -> tuple[Requests, list[Damage]]:
     files = sorted(run_dir.glob("requests-*.arrows"))
     if not files:
         damage.append(Damage(where="requests-*.arrows", kind="missing", what="there is no file of requests"))
-    counter = _Counter()
-    for file in files:
-        _read_file(file, counter)
-    # Arrays of the right size at once: growing them takes twice the memory.
-    columns = _Columns(counter.rows)
+    columns = _Columns(sum(file.stat().st_size for file in files) // _BYTES_A_ROW)
     for file in files:
         damage += _read_file(file, columns)
     return columns.requests(), damage
 
 
-class _Counter:
-    """Counts the rows that can be read."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """One chunk."""
-        self.rows += batch.num_rows
-
-    def convert(self) -> None:
-        """Nothing is kept."""
-
-
 class _Columns:
-    """Fills numpy columns from chunks, a hundred thousand rows at a time."""
+    """Fills numpy columns from chunks, a hundred thousand rows at a time.
+
+    `rows` is about how many there will be. The kernel gives memory when it is written to: room for too many costs
+    nothing, and joining pieces afterwards would cost as much as everything else.
+    """
 
     PART_ROWS = 100_000
 
@@ -135,59 +128,67 @@ class _Columns:
         self._batches: list[Any] = []
         self._waiting = 0
         self._filled = 0
-        self._numbers = {name: np.empty(rows, dtype=kind) for name, kind in _NUMBERS.items()}
-        self._codes: dict[str, NDArray[Any]] = {name: np.empty(rows, dtype=np.int16) for name in _TEXTS}
+        self._columns: dict[str, NDArray[Any]] = {
+            name: np.empty(rows, dtype=_NUMBERS.get(name, np.int16)) for name in (*_NUMBERS, *_TEXTS)
+        }
         self._names: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """One chunk of the known columns."""
+    def add(self, batch: pa.RecordBatch) -> bool:
+        """One chunk of the known columns; whether it and those before it are in the columns already."""
         self._batches.append(batch)
         self._waiting += batch.num_rows
-        if self._waiting >= self.PART_ROWS:
-            self.convert()
+        if self._waiting < self.PART_ROWS:
+            return False
+        self.convert()
+        return True
 
     def convert(self) -> None:
         """The chunks so far are in the columns, and nothing refers to them any more."""
         import pyarrow as pa
 
-        if not self._waiting:
-            self._batches = []
-            return
-        table = pa.Table.from_batches(self._batches, schema=self._schema).unify_dictionaries()
-        begin, self._filled = self._filled, self._filled + self._waiting
+        if self._waiting:
+            table = pa.Table.from_batches(self._batches, schema=self._schema).unify_dictionaries()
+            begin, self._filled = self._filled, self._filled + self._waiting
+            for name in _NUMBERS:
+                self._fill(name, begin, _or_null(table.column(name).combine_chunks()))
+            for name in _TEXTS:
+                self._fill(name, begin, self._recode(name, table.column(name).combine_chunks()))
         self._batches, self._waiting = [], 0
-        for name, values in self._numbers.items():
-            values[begin : self._filled] = _or_null(table.column(name))
-        for name in _TEXTS:
-            codes = self._recode(name, table.column(name))
-            if len(self._names[name]) > np.iinfo(np.int16).max:
-                self._codes[name] = self._codes[name].astype(np.int32)
-            self._codes[name][begin : self._filled] = codes
 
-    def _recode(self, name: str, column: pa.ChunkedArray) -> NDArray[np.int32]:
+    def _fill(self, name: str, begin: int, values: NDArray[Any]) -> None:
+        column = self._columns[name]
+        kind = np.int32 if name in _TEXTS and len(self._names[name]) > np.iinfo(np.int16).max else column.dtype
+        if self._filled > len(column) or kind != column.dtype:
+            larger = np.empty(max(len(column), 2 * self._filled), dtype=kind)
+            larger[:begin] = column[:begin]
+            column = self._columns[name] = larger
+        column[begin : self._filled] = values
+
+    def _recode(self, name: str, column: pa.DictionaryArray) -> NDArray[Any]:
         """The column's codes among all names seen so far; equal names have equal codes."""
-        import pyarrow as pa
-
         known = self._names[name]
-        here = [known.setdefault(str(text), len(known)) for text in column.chunk(0).dictionary.to_pylist()]
-        codes = _or_null(pa.chunked_array([chunk.indices for chunk in column.chunks], type=pa.int32()))
+        here = [known.setdefault(str(text), len(known)) for text in column.dictionary.to_pylist()]
+        codes = _or_null(column.indices)
+        if here == list(range(len(here))):
+            return codes
         # Code -1 takes the last.
         return np.take(np.array([*here, -1], dtype=np.int32), codes, mode="wrap")
 
     def requests(self) -> Requests:
         """Everything that was added, sorted. To be called once."""
-        # Fewer than were counted where a chunk turned out to be broken.
-        numbers = {name: values[: self._filled] for name, values in self._numbers.items()}
-        scheduled, arrival = numbers["scheduled_ns"], numbers["arrival"]
+        columns = {name: values[: self._filled] for name, values in self._columns.items()}
+        scheduled = columns["scheduled_ns"]
         order = None
-        if len(scheduled) and not (np.diff(scheduled) > 0).all():
-            order = np.lexsort((arrival, scheduled))
-        fields: dict[str, Any] = {name: _ordered(values, order) for name, values in numbers.items()}
+        if not (scheduled[1:] > scheduled[:-1]).all():
+            order = np.lexsort((columns["arrival"], scheduled))
+        fields: dict[str, Any] = {name: _ordered(values, order) for name, values in columns.items()}
         for name in _TEXTS:
-            codes = _ordered(self._codes[name][: self._filled], order)
-            fields[name] = Coded(codes, list(self._names[name]))
+            fields[name] = Coded(fields[name], list(self._names[name]))
         return Requests(**fields)
 
+
+# A row of the file, at least, as the recorder writes it: five numbers of 8 bytes, two of 4, one of 2, six codes of 4.
+_BYTES_A_ROW = 74
 
 _NUMBERS: dict[str, Any] = {
     "arrival": np.int64,
@@ -209,7 +210,7 @@ def _wanted() -> pa.Schema:
     return pa.schema([field for field in schema() if field.name in _NUMBERS or field.name in _TEXTS])
 
 
-def _read_file(file: Path, columns: _Columns | _Counter) -> list[Damage]:
+def _read_file(file: Path, columns: _Columns) -> list[Damage]:
     """Adds the chunks up to the first one that cannot be read."""
 
     def wrong(kind: str, what: str) -> list[Damage]:
@@ -231,7 +232,7 @@ def _read_file(file: Path, columns: _Columns | _Counter) -> list[Damage]:
     return [] if whole else wrong("cut", "was not closed: its writer died")
 
 
-def _read_chunks(mapped: mmap.mmap, columns: _Columns | _Counter) -> tuple[tuple[str, str] | None, int]:
+def _read_chunks(mapped: mmap.mmap, columns: _Columns) -> tuple[tuple[str, str] | None, int]:
     """What is wrong with the stream, and how far it was read."""
     import pyarrow as pa
 
@@ -246,18 +247,23 @@ def _read_chunks(mapped: mmap.mmap, columns: _Columns | _Counter) -> tuple[tuple
         reader = pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(included_fields=known))
     except (pa.ArrowException, OSError) as error:
         return ("unreadable", f"is no Arrow stream: {_first_line(error)}"), 0
-    count = 0
+    count = given_back = 0
     while True:
         try:
             batch = reader.read_next_batch()
             # Without the full look an index beyond its dictionary reads foreign memory.
-            batch.validate(full=isinstance(columns, _Columns))
+            batch.validate(full=True)
         except StopIteration:
             return None, source.tell()
         except (pa.ArrowException, OSError) as error:
             return ("cut", f"ends in the middle of chunk {count + 1}: {_first_line(error)}"), source.tell()
         count += 1
-        columns.add(_in_shape(batch, wanted))
+        if columns.add(_in_shape(batch, wanted)):
+            # What has been copied need not stay in memory: else the whole file would stand beside its columns.
+            batch = None
+            upto = source.tell() // mmap.PAGESIZE * mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_DONTNEED, given_back, upto - given_back)
+            given_back = upto
 
 
 def _shape_error(found: pa.Schema, wanted: pa.Schema) -> str | None:
@@ -293,11 +299,17 @@ def _ordered(values: NDArray[Any], order: NDArray[np.intp] | None) -> NDArray[An
     return ordered
 
 
-def _or_null(column: pa.ChunkedArray) -> NDArray[Any]:
-    """The column's numbers, -1 for null."""
+def _or_null(column: pa.Array) -> NDArray[Any]:
+    """The column's numbers, -1 for null. Not fill_null: it imports pyarrow.compute."""
+    kind = column.type.to_pandas_dtype()
+    if column.null_count == len(column):
+        return np.full(len(column), -1, dtype=kind)
+    validity, values = column.buffers()
+    rows = slice(column.offset, column.offset + len(column))
+    numbers: NDArray[Any] = np.frombuffer(values, dtype=kind)[rows]
     if column.null_count:
-        column = column.fill_null(-1)
-    numbers: NDArray[Any] = column.to_numpy()
+        valid = np.unpackbits(np.frombuffer(validity, dtype=np.uint8), bitorder="little")[rows]
+        numbers = np.where(valid.view(np.bool_), numbers, -1)
     return numbers
 
 

@@ -13,6 +13,7 @@ second outage is never explained away.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.history import requests as outcomes
 from harness.history.columns import Ints, Mask, Requests
@@ -44,16 +45,25 @@ def find_aftershocks(requests: Requests, good: Mask, bad: Mask) -> Mask:
 def _opened_again(requests: Requests, rows: Mask) -> Mask:
     """Those of the rows (of kept connections) whose user had its kept connection on another port before."""
     opened = np.zeros(len(requests), dtype=np.bool_)
-    users = np.unique(requests.user[rows])
-    if not len(users):
+    asked = np.flatnonzero(rows)
+    if not len(asked):
         return opened
-    kept = requests.connection.is_(outcomes.KEPT) & (requests.local_port > 0) & np.isin(requests.user, users)
-    order = np.flatnonzero(kept)
-    order = order[np.argsort(requests.user[order], kind="stable")]
+    upto = slice(int(asked[-1]) + 1)  # what comes later says nothing of before
+    order = np.flatnonzero(requests.connection.is_(outcomes.KEPT)[upto] & (requests.local_port[upto] > 0))
+    order = order[np.isin(requests.user[order], np.unique(requests.user[asked]))]
+    order = order[_by(requests.user[order])]
     same_user = requests.user[order][1:] == requests.user[order][:-1]
     other_port = requests.local_port[order][1:] != requests.local_port[order][:-1]
     opened[order[1:][same_user & other_port]] = True
     return opened & rows
+
+
+def _by(users: NDArray[np.int32]) -> NDArray[np.intp]:
+    """The order by user, the requests of each in their own order. Numbers of 16 bits are sorted without comparing."""
+    lowest = int(users.min(initial=0))
+    if int(users.max(initial=0)) - lowest <= np.iinfo(np.uint16).max:
+        return np.argsort((users - lowest).astype(np.uint16), kind="stable")
+    return np.argsort(users, kind="stable")
 
 
 def _well_around(requests: Requests, candidates: Mask, new: Mask, good: Mask, bad: Mask) -> Mask:
@@ -71,6 +81,13 @@ def _well_around(requests: Requests, candidates: Mask, new: Mask, good: Mask, ba
 
 def _around(scheduled_ns: Ints, good: Mask, among: Mask, moments: Ints) -> tuple[Ints, Ints]:
     """How many of the rows `among` are scheduled within the neighbourhood of each moment, and how many are good."""
+    if not len(moments):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    near = slice(
+        int(np.searchsorted(scheduled_ns, moments.min() - NEIGHBOURHOOD_NS, side="left")),
+        int(np.searchsorted(scheduled_ns, moments.max() + NEIGHBOURHOOD_NS, side="right")),
+    )
+    scheduled_ns, good, among = scheduled_ns[near], good[near], among[near]
     times = scheduled_ns[among]
     sums = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(good[among], dtype=np.int64)))
     begin = np.searchsorted(times, moments - NEIGHBOURHOOD_NS, side="left")

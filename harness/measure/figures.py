@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.history import requests as outcomes
-from harness.history.columns import Coded, Ints, Mask, Requests
+from harness.history.columns import Ints, Mask, Requests
 from harness.units import NS_PER_S
 
 WINDOW_NS = NS_PER_S
@@ -24,12 +25,16 @@ def quantiles(values: Ints, *shares: float) -> list[int]:
     return [int(parted[rank]) for rank in ranks]
 
 
-def latency(requests: Requests, rows: Mask | slice, timeout_ns: int) -> dict[str, int | None]:
-    """From schedule to the end of the answer. A failed request counts as at least the timeout: nobody was answered.
-
-    Requests that were never sent are left out.
+def latencies(requests: Requests, parts: Mapping[str, Mask | slice], timeout_ns: int) -> dict[str, dict[str, Any]]:
+    """Of each part, from schedule to the end of the answer. A failed request counts as at least the timeout: nobody was
+    answered. Requests that were never sent are left out.
     """
-    took = _took(requests, rows, timeout_ns, outcomes.OK, outcomes.WRONG_ANSWER)
+    took = _took(requests, timeout_ns, outcomes.OK, outcomes.WRONG_ANSWER)
+    sent = requests.sent_ns >= 0
+    return {name: _summary(took[rows][sent[rows]]) for name, rows in parts.items()}
+
+
+def _summary(took: Ints) -> dict[str, int | None]:
     if not len(took):
         return {"p50_ns": None, "p95_ns": None, "p99_ns": None, "max_ns": None, "n": 0}
     p50, p95, p99, most = quantiles(took, 0.5, 0.95, 0.99, 1.0)
@@ -38,15 +43,15 @@ def latency(requests: Requests, rows: Mask | slice, timeout_ns: int) -> dict[str
 
 def latency_quantile(requests: Requests, rows: Mask | slice, timeout_ns: int, share: float) -> int | None:
     """One quantile of the same, a wrong answer counting as none; None without a request that was sent."""
-    took = _took(requests, rows, timeout_ns, outcomes.OK)
+    took = _took(requests, timeout_ns, outcomes.OK)[rows][(requests.sent_ns >= 0)[rows]]
     return quantiles(took, share)[0] if len(took) else None
 
 
-def _took(requests: Requests, rows: Mask | slice, timeout_ns: int, *answers: str) -> Ints:
-    took = requests.end_ns[rows] - requests.scheduled_ns[rows]
-    answered = Coded(requests.outcome.codes[rows], requests.outcome.names).is_(*answers)
-    found: Ints = np.where(answered, took, np.maximum(took, timeout_ns))[requests.sent_ns[rows] >= 0]
-    return found
+def _took(requests: Requests, timeout_ns: int, *answers: str) -> Ints:
+    took = requests.end_ns - requests.scheduled_ns
+    unanswered = np.flatnonzero(~requests.outcome.is_(*answers))  # few, mostly
+    took[unanswered] = np.maximum(took[unanswered], timeout_ns)
+    return took
 
 
 def lag(requests: Requests, limit_ns: int) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def owners(requests: Requests) -> NDArray[np.int64]:
 
 def served(requests: Requests, rows: Mask, bad: Mask, pods: Sequence[str], most_bad: float) -> list[Served]:
     """Each of these pods against the others, over `rows`. `most_bad` is the share of bad ones that the SLO allows."""
-    from scipy.special import bdtr, bdtrc
+    from harness.measure.special import bdtr, bdtrc
 
     owner = owners(requests)
     new = rows & requests.connection.is_(outcomes.NEW) & requests.pod.known()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from harness.experiment.model import Slo
+from harness.history.columns import Mask
 from harness.history.records import Note, Phase
 from harness.measure import figures
 from harness.measure.case import Case
@@ -120,9 +121,9 @@ def _slo(case: Case, slo: Slo) -> dict[str, Any]:
 
 def _latency(case: Case) -> dict[str, Any]:
     timeout = case.spec.load.timeout_ns
-    found = {phase.value: figures.latency(case.requests, case.rows_of(phase), timeout) for phase in LATENCY_PHASES}
-    found[Phase.BASELINE.value] = figures.latency(case.requests, case.baseline, timeout)
-    return {**found, "all": figures.latency(case.requests, slice(None), timeout)}
+    parts: dict[str, Mask | slice] = {phase.value: case.rows_of(phase) for phase in LATENCY_PHASES}
+    parts |= {Phase.BASELINE.value: case.baseline, "all": slice(None)}
+    return figures.latencies(case.requests, parts, timeout)
 
 
 def _throughput(case: Case) -> dict[str, Any]:

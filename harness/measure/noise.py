@@ -58,7 +58,7 @@ def find_noise(
 
 def _chance(scheduled_ns: Ints, bad: Mask, known: Mask, rows: Ints, half_ns: int, share: float) -> NDArray[np.float64]:
     """How probable it is that the neighbours of each row hold as many bad ones, or more, at this share."""
-    from scipy.special import gammainc
+    from harness.measure.special import gammainc
 
     moments = scheduled_ns[rows]
     bad_times, times = scheduled_ns[bad], scheduled_ns[known]
@@ -74,7 +74,7 @@ def _within(times: Ints, moments: Ints, half_ns: int) -> Ints:
 
 def _no_more(found: int, requests: int, baseline_bad: int, baseline_requests: int) -> bool:
     """Not more frequent than in the baseline: P(at least `found` of all fall on this side) is no less than 5 %."""
-    from scipy.special import bdtrc
+    from harness.measure.special import bdtrc
 
     here = requests / (requests + baseline_requests)
     return float(bdtrc(found - 1, found + baseline_bad, here)) >= MORE_CHANCE

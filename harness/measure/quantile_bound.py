@@ -18,7 +18,7 @@ def requests_for_quantile(share: float) -> int:
 
 def rank_of_bound(count: int, share: float) -> int | None:
     """The smallest rank (from 1) whose order statistic is above the quantile in 95 of 100 samples; None: too few."""
-    from scipy.special import bdtr
+    from harness.measure.special import bdtr
 
     # P(Bin(count, share) <= rank - 1) >= 95 %
     low, high = 0, count - 1

@@ -35,7 +35,7 @@ def clopper_pearson_lower(good: float, requests: float) -> float:
     alpha = 1 - CONFIDENCE
     if good >= requests:
         return float(alpha ** (1 / requests))
-    from scipy.special import betaincinv
+    from harness.measure.special import betaincinv
 
     return float(betaincinv(good, requests - good + 1, alpha))
 
@@ -89,7 +89,7 @@ def requests_needed(target: float, failures: int, effect: float) -> int:
 
 def improbable_burst(bad_per_window: Ints, per_window: Ints, target: float) -> int | None:
     """The first window with more bad requests than the target's own share explains (less than one in a million)."""
-    from scipy.special import bdtrc
+    from harness.measure.special import bdtrc
 
     with np.errstate(all="ignore"):
         chance = bdtrc(bad_per_window - 1.0, per_window, 1 - target)
