@@ -1,43 +1,27 @@
-"""The main job's own figures, from one real run: start-up, wall time beyond the phases, fidelity of the schedule.
+"""The main job's own figures, from one real run: `python benchmarks/main_job.py`.
+
+Start-up, wall time beyond the phases, fidelity of the schedule.
 
 Everything is read from what a user has: the command's wall time and the run's folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 BULLETPROOF = Path(sys.executable).parent / "bulletproof"
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.figure import Figure, print_table  # noqa: E402
+
 DECLARED_S = 15 + 30 + 10  # phases of experiments/gpu-pod-kill.yaml
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure and what it is held against."""
-
-    what: str
-    seen: float
-    limit: float
-    unit: str
-    at_least: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether the aim is met."""
-        return self.seen >= self.limit if self.at_least else self.seen < self.limit
-
-    def row(self) -> str:
-        """A line of the table in docs/benchmarks.md."""
-        sign = "at least" if self.at_least else "under"
-        mark = "yes" if self.holds else "NO"
-        return f"| {self.what} | {self.seen:.2f} {self.unit} | {sign} {self.limit:g} {self.unit} | {mark} |"
 
 
 def help_s() -> Figure:
@@ -96,11 +80,8 @@ def demo() -> list[Figure]:
 
 def main() -> int:
     """Print the table; 1 when an aim is missed."""
-    figures = [help_s(), sandbox_s(), *demo()]
-    print("| what | seen | aim | met |\n|---|---|---|---|")
-    for figure in figures:
-        print(figure.row())
-    return 0 if all(figure.holds for figure in figures) else 1
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    return print_table([help_s(), sandbox_s(), *demo()])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Locust's stock users with our request and our check.
 
-    python benchmarks/stock_users.py CLASS HOST PORT USERS SECONDS
+    python benchmarks/stock_users.py CLASS HOST PORT USERS SECONDS [RATE]
 
 CLASS is HttpUser or FastHttpUser. The body, the headers and the check of the answer are those of our raw HTTP user,
-so that what differs is the client alone. As stock users are: closed loop, connections kept. Prints one JSON line:
-the requests, how many failed, the seconds, and the CPU seconds of this process for them.
+so that what differs is the client alone. As stock users are: closed loop, connections kept, as fast as they can; with
+RATE, so many requests a second by Locust's constant_throughput. Prints one JSON line: the requests, how many failed,
+the seconds, and the CPU seconds of this process for them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ WARM_UP_S = 1.5
 SPLIT = "Inference-Header-Content-Length"
 
 
-def user_class(name: str, host: str, port: int) -> type[User]:
+def user_class(name: str, host: str, port: int, rate_of_each: float | None) -> type[User]:
     """A user that sends golden cases one after the other and checks every answer."""
     cases = golden.read(GOLDEN)
     config = LoadConfig(
@@ -64,14 +65,17 @@ def user_class(name: str, host: str, port: int) -> type[User]:
                 response.failure(str(error))
 
     stock = {"HttpUser": locust.HttpUser, "FastHttpUser": locust.FastHttpUser}[name]
-    made: type[User] = type("Stock", (stock,), {"host": f"http://{host}:{port}", "tasks": [infer]})
+    wait = locust.constant(0) if rate_of_each is None else locust.constant_throughput(rate_of_each)
+    fields = {"host": f"http://{host}:{port}", "tasks": [infer], "wait_time": wait}
+    made: type[User] = type("Stock", (stock,), fields)
     return made
 
 
 def main() -> None:
     """Warms up, measures, prints."""
-    name, host, port, users, seconds = sys.argv[1:]
-    environment = Environment(user_classes=[user_class(name, host, int(port))])
+    name, host, port, users, seconds, *rate = sys.argv[1:]
+    rate_of_each = float(rate[0]) / int(users) if rate else None
+    environment = Environment(user_classes=[user_class(name, host, int(port), rate_of_each)])
     runner = environment.create_local_runner()
     runner.start(int(users), spawn_rate=int(users))
     gevent.sleep(WARM_UP_S)
