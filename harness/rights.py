@@ -64,6 +64,7 @@ LOCK = [
     *rights("create", "leases", "coordination.k8s.io", "default"),
 ]
 LOAD = rights("get", "services")
+LOAD_INSIDE = [*rights("get create delete", "pods"), *rights("get update", "pods/proxy")]
 NODES = [
     *rights("list watch", "nodes", namespace=""),
     *rights("list watch", "leases", "coordination.k8s.io", "kube-node-lease"),
@@ -130,6 +131,8 @@ def _needed(experiment: Experiment) -> Iterator[Right]:
 
     for why, listed in EVERY_RUN.items():
         yield from (replace(right, why=why) for right in listed)
+    if experiment.bulletproof.load.place == "inside":
+        yield from (replace(right, why="the load's pods") for right in LOAD_INSIDE)
     for word in experiment.bulletproof.requires:
         yield from (replace(right, why=f"requires: {word}") for right in REQUIRED.get(word, ()))
     for _, namespace in guard.foreign_actions(experiment):

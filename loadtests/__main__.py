@@ -4,6 +4,7 @@
     python -m loadtests --master CONFIG.json                    from `workers` processes of this machine
     python -m loadtests --master CONFIG.json --listen HOST:PORT from `workers` workers that join there
     python -m loadtests --worker HOST:PORT                      one of them, on any machine
+    python -m loadtests --serve HOST:PORT --listen HOST:PORT    a master that is told over HTTP instead (`serving.py`)
 
 The order of the first lines is the point of this file: gevent patches the standard library before anything else is
 imported, and gRPC before the first channel (without it 20 concurrent calls of 100 ms took 2.06 s, with it 0.12 s).
@@ -26,13 +27,19 @@ from typing import NoReturn  # noqa: E402
 def main() -> int:
     """The exit code: 0 when every arrival is on record, 1 when not (the last line of stdout says why), 64 for usage."""
     asked = _arguments().parse_args()
-    if (asked.config is None) == (asked.worker is None) or (asked.worker and (asked.master or asked.listen)):
-        _arguments().error("give CONFIG.json, or --worker HOST:PORT")
+    if [asked.config, asked.worker, asked.serve].count(None) != 2:
+        _arguments().error("give CONFIG.json, --worker HOST:PORT or --serve HOST:PORT")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if asked.worker is not None:
         from loadtests.worker import work
 
         return work(*asked.worker)
+    if asked.serve is not None:
+        from loadtests.serving import serve
+
+        return serve(
+            asked.serve, asked.listen or _arguments().error("--serve needs --listen"), os.environ["LOAD_TOKEN"]
+        )
     from loadtests.config import GRPC, ConfigError, LoadConfig
     from loadtests.stdio import Lines
 
@@ -67,6 +74,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="workers join here; none is started here")
     parser.add_argument("--join-within", type=float, default=30.0, metavar="SECONDS", help="all workers have joined")
     parser.add_argument("--worker", type=_address, metavar="HOST:PORT", help="join the master there")
+    parser.add_argument("--serve", type=_address, metavar="HOST:PORT", help="be told over HTTP; LOAD_TOKEN is its path")
     return parser
 
 

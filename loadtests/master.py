@@ -27,7 +27,7 @@ from loadtests.control import locust_environment
 from loadtests.merge import merge_live, merge_ready
 from loadtests.recorder import FLUSH_EVERY_S, file_of, open_file
 from loadtests.stdio import Commands, LoadError, Told
-from loadtests.together import CLOCK, COMMAND, CONFIG, FILES, LINE, ROWS, TICK_LIMIT_S
+from loadtests.together import CLOCK, COMMAND, CONFIG, LINE, ROWS, TICK_LIMIT_S, read_files
 
 log = logging.getLogger("loadtests")
 
@@ -163,8 +163,7 @@ class Master:
 
     def _config_of(self, member: Member) -> dict[str, Any]:
         config = {**asdict(self.config), "worker": member.number, "out": "", "web_ui": None}
-        files = {name: Path(config[name]).read_text(encoding="utf-8") for name in FILES if config.get(name)}
-        return {"config": config, "files": files, "clock": clock.identity()}
+        return {"config": config, "files": read_files(config), "clock": clock.identity()}
 
     def _tick(self) -> None:
         """Every 100 ms a line of all workers' counts, until each has closed its books or is lost."""

@@ -11,9 +11,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 LINE, ROWS, CONFIG, COMMAND, CLOCK = (f"bulletproof-{name}" for name in ("line", "rows", "config", "command", "clock"))
 
 FILES = ("golden",)  # fields of the configuration that name files
 
 TICK_EVERY_S = 1.0
 TICK_LIMIT_S = 6.0  # without a word the other one is lost; a stall of two seconds is none
+
+
+def read_files(config: Mapping[str, object]) -> dict[str, str]:
+    """The content of the files that a configuration names, by the field's name."""
+    return {name: Path(str(config[name])).read_text(encoding="utf-8") for name in FILES if config.get(name)}
+
+
+def write_files(files: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The same files, in a folder of this machine: the fields that name them there."""
+    written = {}
+    for name in FILES:
+        if name in files:
+            (folder / name).write_text(files[name], encoding="utf-8")
+            written[name] = str(folder / name)
+    return written

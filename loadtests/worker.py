@@ -28,7 +28,7 @@ from loadtests.config import GRPC, ConfigError, LoadConfig
 from loadtests.control import Load, locust_environment
 from loadtests.recorder import Recorder
 from loadtests.stdio import Commands, LoadError
-from loadtests.together import CLOCK, COMMAND, CONFIG, LINE, ROWS, TICK_EVERY_S, TICK_LIMIT_S
+from loadtests.together import CLOCK, COMMAND, CONFIG, LINE, ROWS, TICK_EVERY_S, TICK_LIMIT_S, write_files
 
 log = logging.getLogger("loadtests")
 
@@ -94,7 +94,7 @@ class Worker:
 
     def work(self) -> None:
         """From joining to the last record. Raises LoadError and GoldenError."""
-        self.runner.send_message(LINE, {"state": "joined", "host": socket.gethostname(), "pid": os.getpid()})
+        self.runner.send_message(LINE, {"state": "joined", "host": _place(), "pid": os.getpid()})
         self._configured.wait()
         if self._config is None:
             return
@@ -122,11 +122,7 @@ class Worker:
     def _received(self, sent: dict[str, Any], folder: Path) -> LoadConfig:
         """The configuration, with the files that it names as files of this machine."""
         self._master_clock = sent["clock"]
-        data = dict(sent["config"])
-        for name, content in sent["files"].items():
-            (folder / name).write_text(content, encoding="utf-8")
-            data[name] = str(folder / name)
-        config = LoadConfig.parse(data)
+        config = LoadConfig.parse({**sent["config"], **write_files(sent["files"], folder)})
         if config.protocol == GRPC:
             import grpc.experimental.gevent
 
@@ -191,6 +187,12 @@ class Worker:
         heard_ns = time.monotonic_ns()
         self._heard_s = time.monotonic()
         self._exchanges.append(clock.Exchange(msg.data["asked_ns"], msg.data["told_ns"], heard_ns))
+
+
+def _place() -> str:
+    """The machine's name; of a pod its own and its node's, where its manifest tells it."""
+    pod, node = os.environ.get("POD_NAME"), os.environ.get("NODE_NAME")
+    return f"{pod} on {node}" if pod and node else socket.gethostname()
 
 
 def work(host: str, port: int) -> int:

@@ -205,7 +205,7 @@ def saw(verdict: Verdict) -> list[str]:
     scheduled, bad = number(requests, "scheduled"), number(requests, "bad")
     if not scheduled:
         return ["no request was recorded"]
-    lines = [f"{scheduled:,.0f} requests offered, {_bad(bad or 0, scheduled)}"]
+    lines = [f"{scheduled:,.0f} requests offered{_from(verdict)}, {_bad(bad or 0, scheduled)}"]
     not_judged = number(requests, "not_judged")
     if not_judged:
         lines.append(f"{not_judged:,.0f} more say nothing: the load itself was late, or did not send them")
@@ -231,6 +231,14 @@ def saw(verdict: Verdict) -> list[str]:
     if aftershocks:
         lines.append(f"{aftershocks:,.0f} aftershocks on source ports that had failed before")
     return lines
+
+
+def _from(verdict: Verdict) -> str:
+    """Where the load ran, as far as the run tells it."""
+    load = section(verdict.environment, "load")
+    place = f" from {load['from']} the cluster" if load.get("from") in ("inside", "outside") else ""
+    workers = load.get("workers")
+    return place + (f" by {len(workers)} workers" if isinstance(workers, list) and len(workers) > 1 else "")
 
 
 def _several_attempts(verdict: Verdict) -> list[str]:

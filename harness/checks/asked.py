@@ -30,7 +30,7 @@ from harness.checks.asked_service import service_promises
 from harness.experiment.model import Slo
 from harness.history import requests as outcomes
 from harness.history.columns import Mask
-from harness.history.records import ClockOffset, Phase
+from harness.history.records import LOAD_UNDO, ClockOffset, Phase
 from harness.measure.case import Case
 from harness.measure.steady import bound
 from harness.units import format_duration, format_share
@@ -321,7 +321,8 @@ def _exposure(case: Case) -> stable_version.Exposure | None:
 
 def _undone(limit_ns: int) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
-        return undone_within.undone_within(case.timeline.undo, case.timeline.start_of(Phase.ROLLBACK), limit_ns)
+        entries = [entry for entry in case.timeline.undo if entry.fault_id != LOAD_UNDO]
+        return undone_within.undone_within(entries, case.timeline.start_of(Phase.ROLLBACK), limit_ns)
 
     return answer
 

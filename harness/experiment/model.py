@@ -6,7 +6,7 @@ A field's alias is its name in the YAML file (`baseline`), its Python name carri
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 
 from harness import units
@@ -66,6 +67,9 @@ RetryOutcome = Annotated[
 ]
 
 
+LoadUrl = Annotated[
+    str, Field(pattern=r"^(http|grpc)://[^\s/:]+(:[0-9]{1,5})?/?$", examples=["http://gateway.example:8000"])
+]
 Address = Annotated[str, Field(pattern=r"^[^\s/:]+:[0-9]{1,5}$", examples=["192.0.2.7:5557"])]
 
 
@@ -148,6 +152,20 @@ class Load(_Model):
         ge=1,
         description="Locust users, which bound the requests in flight. Default: 1.25 x highest rate x timeout + 8.",
     )
+    place: Literal["auto", "outside", "inside"] = Field(
+        "auto",
+        alias="from",
+        description="Where the load runs: outside of the cluster (load balancer, cluster IP, node port or url; never a "
+        "port-forward), inside as pods, or auto: outside where the Service answers from here. See docs/load.md.",
+    )
+    url: LoadUrl | None = Field(
+        None,
+        description="Where clients outside reach the workload, e.g. http://gateway.example:8000 or "
+        "grpc://gateway.example:8001. Default: the Service, by what answers first.",
+    )
+    beside_target: bool = Field(
+        False, description="With from: inside: the load's pods may be on a node that holds what the fault strikes."
+    )
     workers: int = Field(
         1, ge=1, le=64, description="Load processes; users and arrivals are divided among them. See docs/load.md."
     )
@@ -170,6 +188,14 @@ class Load(_Model):
     user: Literal["tritonclient", "raw"] = Field(
         "tritonclient", description="Client: tritonclient, or the fast raw HTTP user."
     )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        """A load inside goes to the Service, from pods of its own."""
+        for name, given in (("url", self.url), ("join", self.join)):
+            if self.place == "inside" and given is not None:
+                raise ValueError(f"from: inside and {name} exclude each other")
+        return self
 
     def curve(self, until_ns: int) -> Curve:
         """The arrival rate from the schedule's zero until `until_ns` after it."""

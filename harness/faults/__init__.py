@@ -156,9 +156,10 @@ def no_op(
 def undo(namespace: str = "", configuration: Settings | None = None, secrets: Settings | None = None) -> dict[str, Any]:
     """Everything that the faults of this run changed is as it was, and verified. For rollbacks."""
     from harness.faults import _standalone, _strike
+    from harness.history.records import LOAD_UNDO
 
     context = _strike.in_run()
-    residues = context.journal.undo_all(context.record) if context is not None else _standalone.finish()
+    residues = _standalone.finish() if context is None else context.journal.undo_all(context.record, but=LOAD_UNDO)
     _strike.raise_residue(residues)
     return {"left": 0}
 

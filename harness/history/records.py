@@ -13,6 +13,8 @@ from typing import Any
 
 FORMAT = 1
 
+LOAD_UNDO = "load"  # entry of the undo journal that ends the load itself: undone last, and no fault's undo
+
 
 class Phase(StrEnum):
     """The phases of a run, in order."""
@@ -37,9 +39,10 @@ class ClockAnchor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockOffset:
-    """type=clock. How far the monotonic clock of a load worker is ahead of the harness', before and after the load.
+    """type=clock. How far the monotonic clock of a load worker is ahead of its master's, before and after the load.
 
-    The worker's times in the history are converted with what was found before it.
+    The process load-master: how far the master's is ahead of the harness', where they are not on one machine. The
+    worker's times in the history are converted with what was found before.
     """
 
     t_ns: int

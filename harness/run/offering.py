@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import Access, Provider
 from harness.errors import InvalidRun
 from harness.experiment.model import Experiment
 from harness.history.records import ClockOffset, LoadState, Record
 from harness.run.abort import AbortWatch
-from harness.run.load_process import LoadProcess
+from harness.run.load_link import LoadLink, OnLine
+from harness.run.load_place import Place
 from harness.run.progress import Progress
 
 START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
@@ -23,21 +23,18 @@ START_LEAD_WORKERS_S = 1.0  # and must have told its workers
 ROLLBACKS_LIMIT_S = 60.0
 
 
-def load_config(experiment: Experiment, provider: Provider, access: Access, run_dir: Path) -> dict[str, Any]:
-    """What `python -m loadtests` reads. Raises ClusterError when the Service cannot be reached from here."""
+def load_config(experiment: Experiment, place: Place, run_dir: Path) -> dict[str, Any]:
+    """What `python -m loadtests` reads."""
     spec = experiment.bulletproof
     workload, load, phases = spec.workload, spec.load, spec.phases
-    ports = {"http": 0, "grpc": 0}
-    wanted = "grpc" if workload.protocol == "kserve-v2-grpc" else "http"
-    port = workload.grpc_port if wanted == "grpc" else workload.http_port
-    host, ports[wanted] = provider.load_endpoint(access, workload.namespace, workload.service, port)
+    grpc = workload.protocol == "kserve-v2-grpc"
     limit_ns = int((ROLLBACKS_LIMIT_S + 60) * 1e9)
     declared_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
     curve = load.curve(declared_ns + limit_ns)
     return {
-        "host": host,
-        "http_port": ports["http"],
-        "grpc_port": ports["grpc"],
+        "host": place.host,
+        "http_port": 0 if grpc else place.port,
+        "grpc_port": place.port if grpc else 0,
         "protocol": workload.protocol,
         "user": load.user,
         "model": workload.model,
@@ -61,7 +58,7 @@ def load_config(experiment: Experiment, provider: Provider, access: Access, run_
         "out": str(run_dir),
         "worker": 0,
         "workers": load.workers,
-        "source_address": provider.source_address(access),
+        "source_address": place.source_address,
     }
 
 
@@ -70,36 +67,37 @@ class Offering:
 
     def __init__(
         self,
-        config: dict[str, Any],
-        run_dir: Path,
+        link: Callable[[OnLine], LoadLink],
         record: Callable[[Record], None],
         progress: Progress,
         abort: AbortWatch | None,
-        join: str | None = None,
     ) -> None:
         self._record = record
         self._progress = progress
         self._abort = abort
-        self.config = config
         self.abort_reached = False
-        self._process = LoadProcess(config, run_dir, self._on_line, join)
-        (run_dir / "load.pid").write_text(f"{self._process.pid}\n", encoding="utf-8")
+        self._link = link(self._on_line)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What the load was told."""
+        return self._link.config
 
     def start(self, interrupted: threading.Event) -> tuple[dict[str, Any], int]:
         """Returns the ready line and the schedule's zero, which lies a little ahead."""
-        ready = self._process.wait_ready(interrupted)
+        ready = self._link.wait_ready(interrupted)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
         lead_s = START_LEAD_WORKERS_S if "workers" in ready else START_LEAD_S
         start_ns = time.monotonic_ns() + int(lead_s * 1e9)
-        self._process.start(start_ns)
+        self._link.start(start_ns)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
         return ready, start_ns
 
     def check(self) -> None:
         """Raises InvalidRun when the load generator is gone, or a worker of it."""
-        if self._process.lost:
-            raise InvalidRun(self._process.lost, hint="its log stands in load.log, or where the worker was started")
-        if not self._process.alive:
+        if self._link.lost:
+            raise InvalidRun(self._link.lost, hint="its log stands in load.log, or where the worker was started")
+        if not self._link.alive:
             raise InvalidRun("the load generator was lost", hint="its log stands in load.log")
 
     def check_baseline(self, target: float) -> None:
@@ -107,7 +105,7 @@ class Offering:
 
         A platform that is ill already is not struck: the run could conclude nothing, and might do harm.
         """
-        counts = self._process.latest
+        counts = self._link.latest
         ended = counts.get("ok", 0) + counts.get("bad", 0)
         if ended and counts["ok"] / ended >= target:
             return
@@ -120,7 +118,7 @@ class Offering:
     def stop(self, stop_ns: int) -> None:
         """No arrival from `stop_ns` on; every request is on disk and the process has ended after this."""
         try:
-            done = self._process.stop(stop_ns)
+            done = self._link.stop(stop_ns)
             self._record(
                 LoadState(
                     t_ns=time.monotonic_ns(),
@@ -133,7 +131,7 @@ class Offering:
         except InvalidRun as error:
             self._record(LoadState(t_ns=time.monotonic_ns(), state="lost", stop_ns=stop_ns, detail=str(error)))
         finally:
-            self._process.close()
+            self._link.close()
 
     def _on_line(self, line: dict[str, Any]) -> None:
         if line.get("state") == "clock":

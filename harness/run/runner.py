@@ -20,11 +20,14 @@ from harness import rights
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped, UsageError
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
-from harness.history.records import ClockAnchor, Note, Phase, PhaseStart, Snapshot, Stop
+from harness.history.records import LOAD_UNDO, ClockAnchor, Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.kube import Cluster
-from harness.run import active, environment
+from harness.run import active, environment, load_place
 from harness.run.abort import AbortWatch
+from harness.run.load_link import LoadLink, OnLine
+from harness.run.load_pods import InCluster, LoadPods
+from harness.run.load_process import LoadProcess
 from harness.run.log import logged_to
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
@@ -195,22 +198,24 @@ class _Run:
                     image=self._options.image or IMAGE,
                     interrupted=self._signals.interrupted,
                 )
-                with faults.use(context), chaosk8s_pointed_at(access.kubeconfig, access.context):
-                    try:
-                        faults.prepare(self._experiment, context)
-                        self._under_load(access, context, journal, cluster, picture)
-                    except BaseException:
-                        # Whatever ended the run before its rollback phase: undo first, then let it be told.
-                        if not self._undoing:
-                            self._rollback(context, journal, cluster, picture)
-                        raise
+                try:
+                    with faults.use(context), chaosk8s_pointed_at(access.kubeconfig, access.context):
+                        try:
+                            faults.prepare(self._experiment, context)
+                            self._under_load(access, context, journal, cluster, picture, planned)
+                        except BaseException:
+                            # Whatever ended the run before its rollback phase: undo first, then let it be told.
+                            if not self._undoing:
+                                self._rollback(context, journal, cluster, picture)
+                            raise
+                finally:
+                    self._end_load(journal)
         finally:
-            self._end_load()
             observer.stop()
 
-    def _under_load(self, access: Access, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
+    def _under_load(self, access: Access, context: Any, journal: Any, cluster: Any, picture: Any, planned: Any) -> None:
         phases = self._spec.phases
-        load, start_ns = self._start_load(access)
+        load, start_ns = self._start_load(access, cluster, journal, planned)
         context.load_host = str(load.config["host"])
         self._phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
         self._wait_until(start_ns + phases.baseline_ns)
@@ -246,7 +251,7 @@ class _Run:
             Activities(self._experiment, self._recorder.record, calm).run("rollbacks", ROLLBACKS_LIMIT_S, lambda: None)
         except (BulletproofError, Interrupted) as error:
             self._note(f"the experiment's rollbacks did not end well: {error}", "warning")
-        self._residues = [str(residue) for residue in journal.undo_all(self._recorder.record)]
+        self._residues = [str(residue) for residue in journal.undo_all(self._recorder.record, but=LOAD_UNDO)]
         for residue in self._residues:
             self._progress.note(f"LEFT BEHIND: {residue}")
         try:
@@ -265,27 +270,52 @@ class _Run:
 
     # -- load ---------------------------------------------------------------------------------------------------------
 
-    def _start_load(self, access: Access) -> tuple[Offering, int]:
-        config = load_config(self._experiment, self._provider, access, self._run_dir)
+    def _start_load(self, access: Access, cluster: Cluster, journal: Any, planned: Any) -> tuple[Offering, int]:
+        place = load_place.choose(self._experiment, self._provider, access, cluster, planned)
+        config = load_config(self._experiment, place, self._run_dir)
+        about = load_place.described(place)
+        where = f"from {about['from']}" + (f" ({place.why})" if place.why else "")
+        self._progress.note(f"load {where} to {about['target']}")
+
+        def link(on_line: OnLine) -> LoadLink:
+            if not place.inside:
+                return LoadProcess(config, self._run_dir, on_line, self._joined_at(config))
+            pods = InCluster(
+                cluster=cluster,
+                namespace=self._spec.workload.namespace,
+                run_id=self._run_id,
+                image=self._options.image or IMAGE,
+                avoid=place.avoid,
+                journal=journal,
+                record=self._recorder.record,
+            )
+            return LoadPods(config, self._run_dir, on_line, pods, self._signals.interrupted)
+
+        load = Offering(link, self._recorder.record, self._progress, self._abort)
+        self._load = load
+        ready, start_ns = load.start(self._signals.interrupted)
+        about |= {"users": config["users"], "scheduler": ready.get("scheduler")}
+        workers = ready.get("workers")
+        self._describe(load={**about, "workers": workers} if workers else about)
+        of = f" of {len(workers)} workers" if workers else ""
+        self._progress.note(f"load: {config['users']} users{of} connected ({ready.get('scheduler')})")
+        return load, start_ns
+
+    def _joined_at(self, config: dict[str, Any]) -> str | None:
         join = self._spec.load.join
         if join is not None:
             self._progress.note(f"load: waiting for {config['workers']} times: python -m loadtests --worker {join}")
-        load = Offering(config, self._run_dir, self._recorder.record, self._progress, self._abort, join)
-        self._load = load
-        ready, start_ns = load.start(self._signals.interrupted)
-        target = f"{config['host']}:{config['http_port'] or config['grpc_port']}"
-        described = {"target": target, "users": config["users"], "scheduler": ready.get("scheduler")}
-        workers = ready.get("workers")
-        self._describe(load={**described, "workers": workers} if workers else described)
-        of = f" of {len(workers)} workers" if workers else ""
-        self._progress.note(f"load: {config['users']} users{of} connected to {target} ({ready.get('scheduler')})")
-        return load, start_ns
+        return join
 
-    def _end_load(self) -> None:
+    def _end_load(self, journal: Any) -> None:
+        """Every request is on record, and of the load nothing is left."""
         if self._load is not None:
             stop_ns = time.monotonic_ns()
             self._phase(Phase.END, None, at_ns=stop_ns)
             self._load.stop(stop_ns)
+        if (residue := journal.undo(LOAD_UNDO, self._recorder.record)) is not None:
+            self._residues.append(str(residue))
+            self._progress.note(f"LEFT BEHIND: {residue}")
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ FORMAT = 1
 
 PREFIX = "bulletproof.dev/"
 RUN_LABEL = "bulletproof.dev/run"  # on every object that a run makes: whose it is
+LOAD_LABEL = PREFIX + "load"  # on the load's own pods: they stay until the load has ended
 JOURNAL_LABEL = "bulletproof.dev/journal"
 
 

@@ -103,11 +103,16 @@ class Journal:
             entry = self._entries.get(entry_id)
             return self._undo(entry, record, time.monotonic() + PATIENCE_S) if entry else None
 
-    def undo_all(self, record: Callable[[Record], None]) -> list[Residue]:
-        """Undo every entry, newest first, going on when one fails. Returns what is left; that stays in the journal."""
+    def undo_all(self, record: Callable[[Record], None], *, but: str = "") -> list[Residue]:
+        """Undo every entry, newest first, going on when one fails. Returns what is left; that stays in the journal.
+
+        `but`: an entry whose time has not come.
+        """
         deadline = time.monotonic() + PATIENCE_S
         with self._lock:
-            residues = [self._undo(entry, record, deadline) for entry in reversed(self.pending)]
+            residues = [
+                self._undo(entry, record, deadline) for entry in reversed(self.pending) if entry.entry_id != but
+            ]
         return [residue for residue in residues if residue is not None]
 
     def close(self) -> list[Residue]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.kube import Cluster, Object, Refused
-from harness.undo.entry import PREFIX, RUN_LABEL
+from harness.undo.entry import LOAD_LABEL, PREFIX, RUN_LABEL
 
 POLL_S = 0.25
 OURS = ("Pod", "Service", "ConfigMap", "ResourceQuota")  # kinds that a run may make
@@ -53,7 +53,7 @@ def _objects(cluster: Cluster, namespace: str, nodes: bool) -> Iterator[tuple[st
         for each in _list(cluster, kind, namespace):
             yield _key(each), _plain(each)
     for kind in OURS:
-        for each in _list(cluster, kind, namespace, RUN_LABEL):
+        for each in _list(cluster, kind, namespace, f"{RUN_LABEL},!{LOAD_LABEL}"):
             yield _key(each), {"made by run": each["metadata"]["labels"][RUN_LABEL]}
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from harness.errors import FileErrors
 from harness.experiment.loader import copy_into, golden_path, load, warnings
 from harness.experiment.shipped import experiment_files, folder
+from harness.run.load_place import Place
 from harness.run.offering import load_config
 from loadtests.config import LoadConfig
 
@@ -36,16 +37,6 @@ def place(tmp_path):
         return path
 
     return write
-
-
-class ProviderStub:
-    """A cluster whose Service is here."""
-
-    def load_endpoint(self, *asked):
-        return "127.0.0.1", 8000
-
-    def source_address(self, access):
-        return None
 
 
 def errors_of(path: Path) -> list[str]:
@@ -256,7 +247,7 @@ def test_what_the_load_is_told_of_retries_is_what_the_file_says(place, tmp_path)
     """In the words of the load's configuration, which the load itself accepts."""
     path = place(("seed: 7}", "seed: 7, retries: 2, retry_backoff: 20ms, retry_connection: new, hedge_after: 200ms}"))
 
-    config = load_config(load(path), ProviderStub(), None, tmp_path)
+    config = load_config(load(path), Place(inside=False, host="127.0.0.1", port=8000), tmp_path)
 
     assert LoadConfig.parse(config).insists
     assert {name: config[name] for name in config if name.startswith(("retr", "hedge", "attempt"))} == {

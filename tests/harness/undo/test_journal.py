@@ -57,6 +57,18 @@ def test_a_planned_undo_is_on_the_disk_and_in_the_cluster(journal, cluster, tmp_
     assert list(config_map["data"]) == ["holder"]
 
 
+def test_the_load_is_not_undone_before_its_time(journal, cluster):
+    """It goes on after the fault is undone, to see that the platform is well; a recovery undoes all there is."""
+    for name in ("load", "a"):
+        cluster.create("Pod", made(name), NS)
+        journal.plan(entry(name, delete(name)))
+
+    assert journal.undo_all(lambda record: None, but="load.undo") == []
+    assert [pod["metadata"]["name"] for pod in cluster.list("Pod", NS)] == ["load"]
+    assert journal.undo("load.undo", lambda record: None) is None
+    assert cluster.list("Pod", NS) == []
+
+
 def test_nothing_may_be_struck_when_the_undo_cannot_be_written(journal, cluster):
     """plan raises, and the caller does not act."""
     cluster.broken.add(("ConfigMap", "bulletproof-journal-run-1"))
