@@ -62,7 +62,7 @@ def test_two_workers_prove_what_one_proves(tmp_path):
 
 
 def test_a_load_inside_the_cluster_proves_the_same(tmp_path):
-    """Master and workers are pods off the struck pod's node; what they recorded is all here, and nothing of them left."""
+    """Its pods are off the struck node; what they recorded is all here, and nothing of them is left there."""
     path = shortened("gpu-pod-kill", tmp_path / "files", load={"workers": 2, "from": "inside"})
 
     result = run_until_measured(path, tmp_path / "run")
