@@ -112,6 +112,7 @@ def run_items(
     out: Path | None,
     command: str,
     image: str | None = None,
+    locust_ui: int | None = None,
     progress: Progress,
     finish: Callable[[Path, Verdict], None],
     ended: Callable[[Outcome], None],
@@ -134,6 +135,7 @@ def run_items(
                 cluster_config=cluster_config,
                 platform=item.platform,
                 image=image,
+                locust_ui=locust_ui,
                 out=folder,
                 command=command,
             )

@@ -194,6 +194,14 @@ def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callab
     return kserve_http.client_factory(config, cases)
 
 
+def show_web_ui(config: LoadConfig, environment: Environment, told: Told) -> None:
+    """Locust's own pages are there, where they were asked for; `told` says at which address."""
+    if config.web_ui is not None:
+        from loadtests.web_ui import show
+
+        told.say({"state": "web_ui", "address": show(environment, config.web_ui)})
+
+
 def run(config: LoadConfig, lines: Lines) -> int:
     """The whole load from this process, told on stdin. The exit code: 0, or 1 after an error line."""
     try:
@@ -207,6 +215,7 @@ def run(config: LoadConfig, lines: Lines) -> int:
         runner = environment.create_local_runner()
         load = Load(config, lines, commands, environment, recorder)
         load.guard(commands.listen)
+        show_web_ui(config, environment, lines)
         load.connect(lambda: runner.start(config.users, spawn_rate=config.users))
         # The writing thread too: were it put off by others while it holds Python's lock, so were the load.
         writing.apply(timer.real_time)

@@ -23,7 +23,7 @@ from locust.runners import MasterRunner
 
 from harness.history import clock
 from loadtests.config import LoadConfig
-from loadtests.control import locust_environment
+from loadtests.control import locust_environment, show_web_ui
 from loadtests.merge import merge_live, merge_ready
 from loadtests.recorder import FLUSH_EVERY_S, file_of, open_file
 from loadtests.stdio import Commands, LoadError, Told
@@ -311,6 +311,7 @@ def lead(config: LoadConfig, told: Told, listen: tuple[str, int] | None, join_s:
         gevent.spawn(commands.listen)
         if listen is None:
             master.spawn(host)
+        show_web_ui(config, master.environment, told)
         master.run(join_s)
     except (LoadError, OSError) as error:
         log.exception("the load failed")

@@ -43,6 +43,14 @@ if TYPE_CHECKING:
 @click.option(
     "--pass-rate", type=SHARE, metavar="SHARE", help="With --repeat: show that this share passes. Default: all must."
 )
+@click.option(
+    "--locust-ui",
+    type=click.IntRange(0, 65535),
+    is_flag=False,
+    flag_value=8089,
+    metavar="[PORT]",
+    help="Show Locust's web UI on loopback while the load is on, to look at. Port: 8089; 0: any that is free.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdicts as JSON.")
 def run(
     names: tuple[str, ...],
@@ -50,6 +58,7 @@ def run(
     cluster_config: Path | None,
     platform: str | None,
     image: str | None,
+    locust_ui: int | None,
     out: Path | None,
     repeat: int | None,
     pass_rate: float | None,
@@ -96,6 +105,7 @@ def run(
             out=out,
             command=command,
             image=image,
+            locust_ui=locust_ui,
             progress=progress,
             finish=output.write_reports,
             ended=ended,

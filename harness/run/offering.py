@@ -23,8 +23,8 @@ START_LEAD_WORKERS_S = 1.0  # and must have told its workers
 ROLLBACKS_LIMIT_S = 60.0
 
 
-def load_config(experiment: Experiment, place: Place, run_dir: Path) -> dict[str, Any]:
-    """What `python -m loadtests` reads."""
+def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: int | None = None) -> dict[str, Any]:
+    """What `python -m loadtests` reads. `web_ui`: the port of Locust's own pages on this machine."""
     spec = experiment.bulletproof
     workload, load, phases = spec.workload, spec.load, spec.phases
     grpc = workload.protocol == "kserve-v2-grpc"
@@ -58,6 +58,7 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path) -> dict[str
         "out": str(run_dir),
         "worker": 0,
         "workers": load.workers,
+        "web_ui": None if place.inside else web_ui,
         "source_address": place.source_address,
     }
 
@@ -145,6 +146,8 @@ class Offering:
                     host=line["host"],
                 )
             )
+        if line.get("state") == "web_ui":
+            self._progress.note(f"Locust's web UI: {line['address']}")
         if line.get("state") != "live":
             return
         self._progress.live(line)

@@ -45,6 +45,7 @@ class RunOptions:
     cluster: str = DEFAULT_CLUSTER
     platform: str | None = None  # overlay to deploy; None: the experiment's, else the cluster's default, else nothing
     image: str | None = None  # the user's copy of the platform's image; None: as the manifests name it
+    locust_ui: int | None = None  # port of Locust's own web pages on loopback; None: they are not shown
     out: Path | None = None  # the run's folder; None: runs/<run id>
     command: str = ""  # as typed, for the report
     cluster_config: Path | None = None  # of the cluster; None: the one in clusters/ that names its context
@@ -272,7 +273,9 @@ class _Run:
 
     def _start_load(self, access: Access, cluster: Cluster, journal: Any, planned: Any) -> tuple[Offering, int]:
         place = load_place.choose(self._experiment, self._provider, access, cluster, planned)
-        config = load_config(self._experiment, place, self._run_dir)
+        config = load_config(self._experiment, place, self._run_dir, web_ui=self._options.locust_ui)
+        if place.inside and self._options.locust_ui is not None:
+            self._note("Locust's web UI is not shown: the load is in the cluster", "warning")
         about = load_place.described(place)
         where = f"from {about['from']}" + (f" ({place.why})" if place.why else "")
         self._progress.note(f"load {where} to {about['target']}")
