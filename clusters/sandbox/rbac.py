@@ -254,6 +254,8 @@ def _rule(group: str, resource: str, verbs: list[str]) -> Object:
 
 def impersonated(user: User, headers: Any, rights: Rights) -> User:
     """Who the request says it is from, where `user` may speak for them; `user` without such headers."""
+    if not any(key[:12].lower() == "impersonate-" for key in headers):
+        return user
     name, groups = headers.get("Impersonate-User"), headers.getall("Impersonate-Group", [])
     uid = headers.get("Impersonate-Uid", "")
     prefix = "impersonate-extra-"

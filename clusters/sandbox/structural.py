@@ -174,7 +174,7 @@ def definition_faults(version: Schema, path: str) -> Iterator[Cause]:
     schema = (version.get("schema") or {}).get("openAPIV3Schema")
     at = f"{path}.schema.openAPIV3Schema"
     if schema is None:
-        yield at, "FieldValueRequired", "Required value: schemas are required"
+        yield at, "FieldValueRequired", "Required value"
     elif schema.get("type") != "object":
         given = schema.get("type", "")
         if given:

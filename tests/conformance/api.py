@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import json
 import ssl
 import tempfile
@@ -28,6 +29,10 @@ GROUPS = {
     "leases": "coordination.k8s.io/v1",
     "customresourcedefinitions": "apiextensions.k8s.io/v1",
     "horizontalpodautoscalers": "autoscaling/v2",
+    "roles": "rbac.authorization.k8s.io/v1",
+    "rolebindings": "rbac.authorization.k8s.io/v1",
+    "clusterroles": "rbac.authorization.k8s.io/v1",
+    "clusterrolebindings": "rbac.authorization.k8s.io/v1",
 }
 KINDS = {
     "pods": "Pod",
@@ -46,8 +51,13 @@ KINDS = {
     "leases": "Lease",
     "customresourcedefinitions": "CustomResourceDefinition",
     "horizontalpodautoscalers": "HorizontalPodAutoscaler",
+    "serviceaccounts": "ServiceAccount",
+    "roles": "Role",
+    "rolebindings": "RoleBinding",
+    "clusterroles": "ClusterRole",
+    "clusterrolebindings": "ClusterRoleBinding",
 }
-CLUSTER_WIDE = {"nodes", "namespaces", "customresourcedefinitions"}
+CLUSTER_WIDE = {"nodes", "namespaces", "customresourcedefinitions", "clusterroles", "clusterrolebindings"}
 PATCHES = {
     "json": "application/json-patch+json",
     "merge": "application/merge-patch+json",
@@ -86,7 +96,8 @@ class Access:
         self.kubeconfig, self.server = kubeconfig, cluster["server"].rstrip("/")
         self.headers = {"Authorization": f"Bearer {user['token']}"} if "token" in user else {}
         authority = _material(cluster, "certificate-authority", kubeconfig)
-        trust = ssl.create_default_context(cadata=authority.decode() if authority else None)
+        self.authority = authority.decode() if authority else None
+        trust = ssl.create_default_context(cadata=self.authority)
         certificate = _material(user, "client-certificate", kubeconfig)
         if certificate:
             with tempfile.NamedTemporaryFile(suffix=".pem") as both:
@@ -94,6 +105,14 @@ class Access:
                 both.flush()
                 trust.load_cert_chain(both.name)
         self.pool = urllib3.PoolManager(ssl_context=trust, retries=False, maxsize=32, timeout=30.0)
+
+    def with_token(self, token: str) -> Access:
+        """The same cluster, as whoever has the token; without the kubeconfig's certificate, which would come first."""
+        other = copy.copy(self)
+        trust = ssl.create_default_context(cadata=self.authority)
+        other.pool = urllib3.PoolManager(ssl_context=trust, retries=False, maxsize=4, timeout=30.0)
+        other.headers = {"Authorization": f"Bearer {token}"}
+        return other
 
 
 def _material(part: Mapping[str, Any], name: str, kubeconfig: Path) -> bytes | None:
@@ -115,8 +134,8 @@ class Api:
     # Requests
 
     def send(self, method: str, path: str, body: Any = None, **options: Any) -> tuple[int, Any, Mapping[str, str]]:
-        """(status, decoded body, headers). `content_type` and `accept` are headers, the rest becomes the query."""
-        headers = dict(self.access.headers)
+        """(status, decoded body, headers). `content_type`, `accept` and `headers` are headers, the rest the query."""
+        headers = dict(self.access.headers) | options.pop("headers", {})
         content_type, accept = options.pop("content_type", None), options.pop("accept", None)
         if body is not None:
             headers["Content-Type"] = content_type or "application/json"

@@ -315,7 +315,7 @@ def test_owners_take_their_custom_dependents_with_them(api: Api) -> None:
     [
         ({"metadata": {"name": "wrong.example.com"}}, 'must be spec.names.plural+"."+spec.group'),
         ({"storage": False}, "must have exactly one version marked as storage version"),
-        ({"schema": None}, "schemas are required"),
+        ({"schema": None}, "spec.versions[0].schema.openAPIV3Schema: Required value"),
         ({"schema": {"openAPIV3Schema": {"type": "string"}}}, "must be object at the root"),
         (
             {"schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"description": "no type"}}}}},

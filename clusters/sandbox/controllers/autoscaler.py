@@ -34,7 +34,8 @@ class Autoscalers:
         self._settings, self._meter = settings, meter
         self._queue = Reconciler("horizontal-pod-autoscaler", self._sync)
         self._past: dict[tuple[str, str], Past] = {}
-        self._read: dict[str, tuple[float, float]] = {}  # pod's uid -> when, and the seconds it had used by then
+        # of each autoscaler's pods, by uid: when they were looked at last, and the seconds they had used by then
+        self._read: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
         informers.on(_KEY, self._changed)
 
     def close(self) -> None:
@@ -46,6 +47,7 @@ class Autoscalers:
         key = (meta["namespace"], meta["name"])
         if change.verb == "DELETED":
             self._past.pop(key, None)
+            self._read.pop(key, None)
         elif change.verb == "ADDED":
             self._queue.add(key)
 
@@ -162,7 +164,8 @@ class Autoscalers:
         """The highest wish of all metrics, which one it is, and what was seen; None when nothing may be concluded."""
         pods = self._store.list("pods", target["metadata"]["namespace"], target["spec"].get("selector"))
         usage = {pod["metadata"]["uid"]: self._meter(pod) for pod in pods}
-        cores = self._cores(pods, usage)
+        meta = autoscaler["metadata"]
+        cores = self._cores((meta["namespace"], meta["name"]), pods, usage)
         best, name, seen, failures = None, "", [], []
         for metric in autoscaler["spec"].get("metrics") or ():
             try:
@@ -222,18 +225,21 @@ class Autoscalers:
             said += " utilization (percentage of request)"
         return proposal, said, {"type": "Resource", "resource": {"name": resource, "current": shown}}
 
-    def _cores(self, pods: list[Any], usage: Mapping[str, tuple[float, float] | None]) -> dict[str, Sample]:
+    def _cores(
+        self, key: tuple[str, str], pods: list[Any], usage: Mapping[str, tuple[float, float] | None]
+    ) -> dict[str, Sample]:
         """Cores used since the last look; nothing for a pod that is seen for the first time, or has restarted."""
-        found, now_s = {}, time.time()
+        past, found, now_s = self._read.pop(key, {}), {}, time.time()
+        fresh = self._read[key] = {}
         for pod in pods:
-            uid, used = pod["metadata"]["uid"], usage[pod["metadata"]["uid"]]
-            before = self._read.pop(uid, None)
+            uid = pod["metadata"]["uid"]
+            used, before = usage[uid], past.get(uid)
             if used is None:
                 continue
             if before is not None and now_s > before[0] and used[0] >= before[1]:
                 window_s = now_s - before[0]
                 found[pod["metadata"]["name"]] = Sample((used[0] - before[1]) / window_s, now_s, window_s)
-            self._read[uid] = (now_s, used[0])
+            fresh[uid] = (now_s, used[0])
         return found
 
 

@@ -106,12 +106,6 @@ def owner_reference(obj: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return None
 
 
-def owned_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Whether `owner` controls the object."""
-    reference = owner_reference(obj)
-    return reference is not None and reference["uid"] == owner["metadata"]["uid"]
-
-
 def controller_key(obj: Mapping[str, Any], kind: str) -> tuple[str, str] | None:
     """(namespace, name) of the object's controller if that is of `kind`."""
     reference = owner_reference(obj)
