@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.experiment.model import Experiment
     from harness.kube import Cluster
 
+_AT_ONCE = 8
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
@@ -110,7 +111,15 @@ def strikes_or_reads_nodes(experiment: Experiment) -> bool:
 
 def missing(cluster: Cluster, wanted: Iterable[Right]) -> list[Right]:
     """Those of the rights that the cluster says we do not have. Asks, and changes nothing."""
-    return [right for right in wanted if not _may(cluster, right)]
+    from concurrent.futures import ThreadPoolExecutor
+
+    asked = list(wanted)
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # some forty questions, to a cluster that may be far away
+        return [
+            right
+            for right, may in zip(asked, pool.map(lambda each: _may(cluster, each), asked), strict=True)
+            if not may
+        ]
 
 
 def check(experiment: Experiment, cluster: Cluster, access: Access) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 from conftest import wait_for
 
 pytestmark = [
@@ -44,8 +45,8 @@ def kubectl(sandbox, namespace, tmp_path_factory):
     """Runs kubectl in the test's namespace; gives its output, or fails with what it said."""
     home = tmp_path_factory.mktemp("kubectl")
 
-    def run(*arguments, stdin=None, fails=False, timeout=60):
-        command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), "-n", namespace, *arguments]
+    def run(*arguments, stdin=None, fails=False, timeout=60, within=("-n", namespace)):
+        command = ["kubectl", "--kubeconfig", str(sandbox.kubeconfig), *within, *arguments]
         environment = os.environ | {"HOME": str(home), "KUBECACHEDIR": str(home / "cache")}
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment)
         assert fails == (done.returncode != 0), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -369,3 +370,26 @@ def test_patch_replace_and_set(kubectl, web):
     kubectl("rollout", "status", web, "--timeout=30s")
     kubectl("replace", "-f", "-", stdin=MANIFEST.format(replicas=0, version=2).partition("---")[0])
     assert kubectl("get", web, "-o", "jsonpath={.spec.template.spec.containers[0].image}") == "test/tools:2"
+
+
+def test_the_rights_of_a_run_are_applied_as_they_are_shipped(kubectl, namespace):
+    """apply -k clusters/rbac: kubectl's own kustomize builds what the harness reads, and the account has these rights."""
+    from clusters import grants, kustomize
+
+    for folder in (grants.FOLDER, *grants.folders()):
+        built = kubectl("kustomize", str(folder))
+        wanted = sorted(
+            (o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in kustomize.build(folder)
+        )
+        objects = [o for o in yaml.safe_load_all(built) if o]
+        assert sorted((o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in objects) == wanted
+    kubectl("create", "namespace", "inference")
+    try:
+        kubectl("apply", "-k", str(grants.FOLDER), within=())
+        robot = "--as=system:serviceaccount:bulletproof:bulletproof"
+        assert kubectl("auth", "can-i", "delete", "pods", "--namespace=inference", robot).strip() == "yes"
+        assert kubectl("auth", "can-i", "delete", "pods", "--namespace=default", robot, fails=True).startswith("no")
+        assert kubectl("auth", "can-i", "list", "nodes", robot, fails=True).strip().endswith("no")
+    finally:
+        kubectl("delete", "-k", str(grants.FOLDER), "--ignore-not-found", within=())
+        kubectl("delete", "namespace", "inference")
