@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Callable
 
 from clusters.sandbox import quota, rbac
+from clusters.sandbox.amounts import canonical, parse
 from clusters.sandbox.controllers import definitions
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.quantity import canonical, parse
 from clusters.sandbox.settings import Settings
 from clusters.sandbox.store import Object, Store, Stored, thaw
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from clusters.sandbox.amounts import pod_total, seconds
+from clusters.sandbox.amounts import canonical, parse, pod_total, seconds
 from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.quantity import canonical, parse
 from clusters.sandbox.store import Object, Store
 
 Usage = dict[str, Fraction]

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusters.sandbox.amounts import canonical
 from clusters.sandbox.errors import BadRequest
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.quantity import canonical
 
 _WRITTEN = re.compile(r"([\[{]*)([\w.-]+)(?:@(\w*))?(?:#([\w,]*))?(!?)(\*?)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")

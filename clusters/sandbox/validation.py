@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from clusters.sandbox import defaults, rbac, structural
+from clusters.sandbox.amounts import parse
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.quantity import parse
 from clusters.sandbox.schema import fields, type_of
 from clusters.sandbox.selectors import label_matcher
 from clusters.sandbox.store import Object, Stored, thaw

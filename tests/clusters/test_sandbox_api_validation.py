@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import config_map, deployment, nowhere_pod
 
-from clusters.sandbox.quantity import canonical, parse
+from clusters.sandbox.amounts import canonical, parse
 
 
 def pod(**container):

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clusters.sandbox.amounts import pod_requests, seconds
+from clusters.sandbox.amounts import canonical, parse, pod_requests, seconds
 from clusters.sandbox.controllers import replica_count
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import condition, is_terminating, set_condition
 from clusters.sandbox.controllers.replica_count import MetricError, Past, PodState, Proposal, Sample
-from clusters.sandbox.quantity import canonical, parse
 from clusters.sandbox.settings import Settings
 from clusters.sandbox.store import Change, Object, Store, now
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clusters.sandbox.amounts import parse
 from clusters.sandbox.kubelet import volumes
 from clusters.sandbox.kubelet.backoff import Backoff, describe, restarts
 from clusters.sandbox.kubelet.ending import last_lines, start_error, terminated
@@ -21,7 +22,6 @@ from clusters.sandbox.kubelet.process import ContainerProcess, Ended
 from clusters.sandbox.kubelet.pulling import pull
 from clusters.sandbox.kubelet.status import ContainerView, stamp, waiting
 from clusters.sandbox.kubelet.stopping import stop_in_order
-from clusters.sandbox.quantity import parse
 
 if TYPE_CHECKING:
     from clusters.sandbox.kubelet.images import Image

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clusters.sandbox.quantity import parse
+from clusters.sandbox.amounts import parse
 from clusters.sandbox.store import Store
 
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")

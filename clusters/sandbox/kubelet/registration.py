@@ -6,8 +6,8 @@ import contextlib
 import datetime
 import platform
 
+from clusters.sandbox.amounts import canonical
 from clusters.sandbox.kubelet.devices import GPU
-from clusters.sandbox.quantity import canonical
 from clusters.sandbox.settings import VERSION, Settings
 from clusters.sandbox.store import ApiError, Object, Store, now
 
