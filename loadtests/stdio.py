@@ -115,7 +115,7 @@ class Commands:
             moment_ns = int(moment_ns)
         except (ValueError, TypeError, AttributeError, StopIteration):
             raise LoadError(f"not understood on stdin: {line[:100]!r}") from None
-        if name == "start_ns" and self.start_ns is None:
+        if name == "start_ns" and self.start_ns in (None, moment_ns):  # it may have been said again
             self.start(moment_ns)
         elif name == "stop_ns":
             self.stop(moment_ns)

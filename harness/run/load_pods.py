@@ -68,7 +68,11 @@ class LoadPods(LoadLink):
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._plan()
-        self._begin()
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, start_ns: int) -> None:
         """The master converts: its clock may be another machine's."""
@@ -188,10 +192,13 @@ class LoadPods(LoadLink):
             if condition["type"] != "PodScheduled" or condition["status"] != "False":
                 continue
             if time.monotonic() - since > UNSCHEDULABLE_S:
-                avoided = (
-                    f" beside {', '.join(self._place.avoid)}, which the fault strikes" if self._place.avoid else ""
+                why = condition.get("message", "no reason given")
+                if not self._place.avoid:
+                    raise Skipped(f"there is no node for the load: {why}")
+                raise Skipped(
+                    f"there is no node for the load but {', '.join(self._place.avoid)}, which the fault strikes: {why}",
+                    hint="load.beside_target: true puts it there all the same; load.from: outside needs no node",
                 )
-                raise Skipped(f"there is no node for the load{avoided}: {condition.get('message', 'no reason given')}")
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + READY_LIMIT_S
@@ -221,10 +228,17 @@ class LoadPods(LoadLink):
     def _say(self, message: dict[str, Any]) -> None:
         if not self.alive:
             raise InvalidRun("the load generator has ended", hint=self._log_hint())
-        try:
-            self._ask("PUT", "say", message)
-        except (Unreachable, Refused) as error:
-            raise InvalidRun(f"the load's master pod cannot be told anything: {error.message}") from error
+        deadline = time.monotonic() + SILENCE_LIMIT_S
+        while True:
+            try:
+                self._ask("PUT", "say", message)
+            except (Unreachable, Refused) as error:
+                passing = not isinstance(error, Refused) or error.code >= 500
+                if not passing or time.monotonic() > deadline:
+                    raise InvalidRun(f"the load's master pod cannot be told anything: {error.message}") from error
+                time.sleep(POLL_EVERY_S)
+            else:
+                return
 
     def _measure(self, moment: str) -> None:
         """How far the master's clock is ahead of ours: into the history, and before the load into the start."""

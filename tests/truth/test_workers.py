@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.truth.shortened import command, ended, run_until_measured, shortened
+from tests.truth.shortened import command, ended, run, run_until_measured, shortened
+from tests.truth.test_invalid import with_method
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -78,6 +79,20 @@ def test_a_load_inside_the_cluster_proves_the_same(tmp_path):
     last = [record for record in records if record["type"] == "undo"][-1]
     assert (last["entry_id"], last["step"]) == ("load", "verified")
     assert "from inside the cluster by 2 workers" in (result.run_dir / "summary.md").read_text(encoding="utf-8")
+
+
+def test_no_node_but_those_that_are_struck_is_no_node(tmp_path):
+    """A load that the fault hits says nothing about the platform: SKIPPED with the reason, and nothing struck."""
+    method = with_method("pod_kill", selector="app=detector", count=3)
+    everywhere = {"method": method, "blast_radius": {"pods": 3, "floor": 0}}
+    path = shortened("gpu-pod-kill", tmp_path / "files", load={"from": "inside"}, **everywhere)
+
+    result = run(path, tmp_path / "run")
+
+    assert (result.exit_code, result.verdict["verdict"]) == (5, "SKIPPED"), result.output
+    assert "no node for the load but gpu-1, gpu-2, gpu-3" in result.verdict["why"]
+    assert "beside_target" in result.verdict["why"]
+    assert not [record for record in records_of(result.run_dir) if record["type"] == "fault"]
 
 
 @pytest.mark.parametrize("place", ["outside", "inside"])
