@@ -40,16 +40,32 @@ class LoadLink(ABC):
         """The schedule's zero: a moment in the near future."""
         self._say({"start_ns": start_ns})
 
+    def foresee_stop(self, stop_ns: int) -> None:
+        """No arrival at or after `stop_ns`, which lies ahead: time for every worker to hear of it."""
+        self._say({"stop_ns": stop_ns})
+
     def stop(self, stop_ns: int) -> dict[str, Any]:
         """No arrival at or after `stop_ns`. Returns the done line, after the last request has ended and is on disk."""
-        self._say({"stop_ns": stop_ns})
+        try:
+            if not self._done:
+                self._say({"stop_ns": stop_ns})
+        except InvalidRun:
+            # It may have ended as it was foreseen, in this moment.
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended, timeout=5)
+            if not self._done:
+                raise
         limit_s = max(0.0, (stop_ns - time.monotonic_ns()) / 1e9) + self.config["timeout_ns"] / 1e9 + DONE_MARGIN_S
         return self._wait_state("done", limit_s, threading.Event())
 
     @property
     def alive(self) -> bool:
-        """False once nothing more can come of it, for whatever reason."""
-        return not self._ended
+        """False once it has ended without having said that all is done."""
+        return not self._ended or self._done
+
+    @property
+    def _done(self) -> bool:
+        return "done" in self._states
 
     @abstractmethod
     def close(self) -> None:

@@ -77,6 +77,7 @@ class Offering:
         self._progress = progress
         self._abort = abort
         self.abort_reached = False
+        self._several = False
         self._link = link(self._on_line)
 
     @property
@@ -88,11 +89,17 @@ class Offering:
         """Returns the ready line and the schedule's zero, which lies a little ahead."""
         ready = self._link.wait_ready(interrupted)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="ready", detail=json.dumps(ready)))
-        lead_s = START_LEAD_WORKERS_S if "workers" in ready else START_LEAD_S
+        self._several = "workers" in ready
+        lead_s = START_LEAD_WORKERS_S if self._several else START_LEAD_S
         start_ns = time.monotonic_ns() + int(lead_s * 1e9)
         self._link.start(start_ns)
         self._record(LoadState(t_ns=time.monotonic_ns(), state="start", start_ns=start_ns))
         return ready, start_ns
+
+    def foresee_stop(self, stop_ns: int) -> None:
+        """The load ends then, unless it is stopped before. Several workers must agree on it ahead."""
+        if self._several:
+            self._link.foresee_stop(stop_ns)
 
     def check(self) -> None:
         """Raises InvalidRun when the load generator is gone, or a worker of it."""

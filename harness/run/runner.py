@@ -235,8 +235,10 @@ class _Run:
         self._wait_until(time.monotonic_ns() + phases.recover_ns)
 
         self._rollback(context, journal, cluster, picture)
-        self._phase(Phase.SETTLE, time.monotonic_ns() + phases.settle_ns)
-        self._wait_until(time.monotonic_ns() + phases.settle_ns)
+        end_ns = time.monotonic_ns() + phases.settle_ns
+        self._phase(Phase.SETTLE, end_ns)
+        load.foresee_stop(end_ns)
+        self._wait_until(end_ns)
 
     def _rollback(self, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
         """The experiment's own rollbacks, then the journal, then the picture. A failure of one never stops the next."""

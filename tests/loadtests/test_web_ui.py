@@ -20,7 +20,7 @@ def counted(address):
     return json.loads(get(address, "/stats/requests"))["stats"][-1]["num_requests"]
 
 
-@pytest.mark.parametrize(("options", "workers"), [((), 1), (("--master",), 2)], ids=["alone", "two workers"])
+@pytest.mark.parametrize(("options", "workers"), [((), 1), pytest.param(("--master",), 2, marks=pytest.mark.slow)])
 def test_its_counts_grow_and_its_buttons_do_nothing(load, options, workers):
     """The arrivals are those of the schedule, from the start to the stop that the harness gave."""
     process = load(options, workers=workers, web_ui=0, users=20, timeout_ns=5 * SECOND)
@@ -39,7 +39,7 @@ def test_its_counts_grow_and_its_buttons_do_nothing(load, options, workers):
         assert time.monotonic() < deadline, "the counts do not grow"
         time.sleep(0.1)
     assert "Locust" in get(address, "/")
-    process.say(stop_ns=time.monotonic_ns())
+    process.say(stop_ns=time.monotonic_ns() + 2 * SECOND)
     done = process.wait("done")
     assert process.process.wait(timeout=30) == 0
     assert done["start_ns"] == start_ns
