@@ -31,7 +31,8 @@ check: setup  ## Format, lint, types, import contracts, fast tests
 	$(MAKE) --no-print-directory test
 
 e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (11 minutes)
-	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py -m slow
+	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py \
+		tests/truth/test_workers.py::test_a_load_inside_the_cluster_proves_the_same -m slow
 
 conformance: setup  ## What Kubernetes promises, on any cluster: make conformance KUBECONFIG=FILE [IMAGE=NAME]
 	$(BIN)/python -m pytest tests/conformance $(if $(KUBECONFIG),--kubeconfig $(KUBECONFIG)) $(if $(IMAGE),--image $(IMAGE))

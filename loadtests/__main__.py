@@ -37,9 +37,9 @@ def main() -> int:
     if asked.serve is not None:
         from loadtests.serving import serve
 
-        return serve(
-            asked.serve, asked.listen or _arguments().error("--serve needs --listen"), os.environ["LOAD_TOKEN"]
-        )
+        if asked.listen is None or not os.environ.get("LOAD_TOKEN"):
+            _arguments().error("--serve needs --listen HOST:PORT, and LOAD_TOKEN in the environment")
+        return serve(asked.serve, asked.listen, os.environ["LOAD_TOKEN"])
     from loadtests.config import GRPC, ConfigError, LoadConfig
     from loadtests.stdio import Lines
 
