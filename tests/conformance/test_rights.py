@@ -224,7 +224,8 @@ def test_the_administrator_may_speak_for_others(api: Api) -> None:
     with pytest.raises(RefusedError) as told:
         robot.call("GET", pods, headers={"Impersonate-User": "bob"})
     assert told.value.code == 403
-    assert f'users "bob" is forbidden: User "{user(api)}" cannot impersonate resource "users"' in told.value.message
+    # Which right is named depends on whether the server knows constrained impersonation.
+    assert f'User "{user(api)}" cannot impersonate' in told.value.message
 
 
 def test_nobody_grants_rights_that_they_lack(api: Api) -> None:
