@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from locust.runners import MasterRunner
 from harness.history import clock
 from loadtests.config import LoadConfig
 from loadtests.control import locust_environment, show_web_ui
-from loadtests.merge import merge_live, merge_ready
+from loadtests.members import Member, merge_live, merge_ready
 from loadtests.recorder import FLUSH_EVERY_S, file_of, open_file
 from loadtests.stdio import Commands, LoadError, Told
 from loadtests.together import CLOCK, COMMAND, CONFIG, LINE, ROWS, TICK_LIMIT_S, read_files
@@ -34,29 +34,6 @@ log = logging.getLogger("loadtests")
 # Every worker must have heard of the stop before it is due: what one of them has sent after it would be a hole in the
 # schedule of the others.
 STOP_LEAD_NS = 500_000_000
-
-
-@dataclass(slots=True, kw_only=True)
-class Member:
-    """A worker as the master knows it."""
-
-    number: int
-    name: str  # of Locust
-    host: str
-    pid: int
-    file: int  # descriptor of its requests
-    at: int = 0  # bytes in it
-    heard_s: float = 0.0
-    states: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last line of each state
-    lost: str = ""  # why
-
-    @property
-    def closed(self) -> bool:
-        """Nothing more comes of it, and all that was to come is here."""
-        return "closed" in self.states
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (process {self.pid} on {self.host})"
 
 
 class _Runner(MasterRunner):  # type: ignore[misc]  # locust is untyped

@@ -23,8 +23,9 @@ from harness.errors import InvalidRun, Skipped
 from harness.history import clock
 from harness.history.records import LOAD_UNDO, ClockOffset, Record
 from harness.kube import Cluster, Object, Refused, Unreachable
+from harness.run import load_manifest
 from harness.run.load_link import LoadLink, OnLine
-from harness.undo.entry import LOAD_LABEL, RUN_LABEL, DeleteCreated, Entry, run_label
+from harness.undo.entry import DeleteCreated, Entry
 from harness.undo.journal import Journal
 
 HTTP_PORT, RPC_PORT = 8089, 5557
@@ -115,54 +116,9 @@ class LoadPods(LoadLink):
             self._await_running(name)
 
     def _create(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
-        labels = {
-            RUN_LABEL: run_label(self._place.run_id),
-            LOAD_LABEL: "true",
-            "app.kubernetes.io/name": "bulletproof-load",
-        }
-        self._place.cluster.create(
-            "Pod",
-            {"metadata": {"name": name, "labels": labels}, "spec": self._spec(arguments, env)},
-            self._place.namespace,
-        )
-
-    def _spec(self, arguments: list[str], env: dict[str, str]) -> Object:
-        fields = {"POD_IP": "status.podIP", "POD_NAME": "metadata.name", "NODE_NAME": "spec.nodeName"}
-        told = [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()]
-        spec: Object = {
-            "restartPolicy": "Never",  # one that died is lost, and must not come back as another
-            "terminationGracePeriodSeconds": 5,
-            "automountServiceAccountToken": False,
-            "containers": [
-                {
-                    "name": "load",
-                    "image": self._place.image,
-                    "imagePullPolicy": "IfNotPresent",
-                    "command": ["python3", "-m", "loadtests", *arguments],
-                    "env": told + [{"name": name, "value": value} for name, value in env.items()],
-                    "resources": {"requests": {"cpu": "100m", "memory": "160Mi"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                        "runAsNonRoot": True,
-                        "runAsUser": 65532,
-                    },
-                }
-            ],
-        }
-        spec["topologySpreadConstraints"] = [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {RUN_LABEL: run_label(self._place.run_id), LOAD_LABEL: "true"}},
-            }
-        ]
-        if self._place.avoid:
-            fields_not = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in self._place.avoid]
-            required = {"nodeSelectorTerms": [{"matchFields": fields_not}]}
-            spec["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
-        return spec
+        place = self._place
+        pod = load_manifest.pod(name, arguments, env, run_id=place.run_id, image=place.image, avoid=place.avoid)
+        place.cluster.create("Pod", pod, place.namespace)
 
     def _await_running(self, name: str) -> Object:
         found: list[Object] = []
@@ -174,9 +130,9 @@ class LoadPods(LoadLink):
                 raise InvalidRun(f"the load's pod {name} was deleted by somebody")
             status = pod.get("status") or {}
             if status.get("phase") in ("Failed", "Succeeded"):
-                raise InvalidRun(f"the load's pod {name} ended: {_why_ended(status)}")
+                raise InvalidRun(f"the load's pod {name} ended: {load_manifest.why_ended(status)}")
             self._refuse_unschedulable(status, since)
-            if (why := _cannot_start(status)) and time.monotonic() - since > UNSCHEDULABLE_S:
+            if (why := load_manifest.cannot_start(status)) and time.monotonic() - since > UNSCHEDULABLE_S:
                 raise InvalidRun(
                     f"the load's pod {name} cannot start: {why}",
                     hint="the nodes must have the platform's image: `bulletproof cluster image --help`, or --image",
@@ -316,19 +272,3 @@ class LoadPods(LoadLink):
                     file.write(data)
                 self._places[worker] += len(data)
         return some
-
-
-def _cannot_start(status: Object) -> str:
-    for container in status.get("containerStatuses") or ():
-        waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    return ""
-
-
-def _why_ended(status: Object) -> str:
-    for container in status.get("containerStatuses") or ():
-        ended = (container.get("state") or {}).get("terminated") or {}
-        if ended:
-            return f"{ended.get('reason', 'ended')}, exit code {ended.get('exitCode')}"
-    return str(status.get("reason", "no reason given"))

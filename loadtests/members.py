@@ -1,14 +1,35 @@
-"""What several workers say of themselves becomes what one load would say."""
+"""The workers as their master knows them, and what they say of themselves as one load would say it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from loadtests.master import Member
+from dataclasses import dataclass, field
+from typing import Any
 
 _COUNTS = ("scheduled", "sent", "ok", "bad", "in_flight")
+
+
+@dataclass(slots=True, kw_only=True)
+class Member:
+    """A worker as the master knows it."""
+
+    number: int
+    name: str  # of Locust
+    host: str
+    pid: int
+    file: int  # descriptor of its requests
+    at: int = 0  # bytes in it
+    heard_s: float = 0.0
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)  # the last line of each state
+    lost: str = ""  # why
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more comes of it, and all that was to come is here."""
+        return "closed" in self.states
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (process {self.pid} on {self.host})"
 
 
 def merge_ready(members: Iterable[Member]) -> dict[str, Any]:
