@@ -98,6 +98,9 @@ def needed(experiment: Experiment) -> list[Right]:
     found: dict[Right, None] = {}
     for right in _needed(experiment):
         found.setdefault(replace(right, namespace=workload) if right.namespace is None else right)
+    for right in tuple(found):
+        if right.namespace and replace(right, namespace="") in found:
+            del found[right]  # asked for everywhere anyway
     if any(right.resource == "nodes" for right in found):
         for right in NODES:
             found.setdefault(replace(right, why="the record of the nodes"))

@@ -245,7 +245,7 @@ class Store:
         meta["resourceVersion"] = before["resourceVersion"]
         if obj == old:
             return old
-        if "generation" in before and _wish(obj) != _wish(old):
+        if "generation" in before and _wish(kind, obj) != _wish(kind, old):
             meta["generation"] = before["generation"] + 1
         if "deletionTimestamp" in meta and _free(kind, obj):
             return self._write(kind, "DELETED", obj, old, dry_run)
@@ -387,9 +387,10 @@ class Store:
                     break
 
 
-def _wish(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """What counts for the generation: everything but metadata and status."""
-    return {k: v for k, v in obj.items() if k not in ("metadata", "status")}
+def _wish(kind: Kind, obj: Mapping[str, Any]) -> dict[str, Any]:
+    """What counts for the generation: everything but metadata and status, which without a subresource is a field."""
+    left_out = ("metadata",) if kind.custom and not kind.has_status else ("metadata", "status")
+    return {k: v for k, v in obj.items() if k not in left_out}
 
 
 def _free(kind: Kind, obj: Mapping[str, Any], *, ignore_grace: bool = False) -> bool:

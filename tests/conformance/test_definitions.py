@@ -210,9 +210,11 @@ def test_status_is_written_through_its_subresource_alone(api: Api) -> None:
 
 
 def test_without_the_subresource_status_is_a_field(api: Api) -> None:
-    """No status subresource: 404 there, and status is kept from the main path."""
+    """No status subresource: 404 there, status is kept from the main path, and counts for the generation."""
     with gadgets(api) as made:
         assert made.make("one", {"size": 3}, status={"done": 1})["status"] == {"done": 1}
+        assert made.merge("one", {"status": {"done": 2}})["metadata"]["generation"] == 2
+        assert made.merge("one", {"metadata": {"labels": {"a": "b"}}})["metadata"]["generation"] == 2
         assert api.send("GET", made.path("one", "status"))[0] == 404
 
 
