@@ -113,8 +113,9 @@ class MemoryCluster(Cluster):
 def _matches(obj: Object, selector: str | None) -> bool:
     labels = obj["metadata"].get("labels") or {}
     for term in (selector or "").split(","):
-        key, equals, value = term.partition("=")
-        if term and (key not in labels or (equals and labels[key] != value)):
+        key, equals, value = term.removeprefix("!").partition("=")
+        holds = key in labels and (not equals or labels[key] == value)
+        if term and holds == term.startswith("!"):
             return False
     return True
 
