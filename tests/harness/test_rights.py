@@ -217,6 +217,17 @@ def test_another_namespace_than_the_manifests_name_is_told(bulletproof, granted,
     assert f"{grants.FOLDER / 'workload'} (from a kustomization with namespace: chat)" in said
 
 
+def test_a_suite_asks_for_all_of_its_experiments_before_the_first(bulletproof, granted, tmp_path):
+    """A right that only the last one needs does not come up hours later."""
+    granted(*PODS_ONLY)
+
+    code, said = bulletproof("run", "nightly", "--cluster", "context:robot", "--out", str(tmp_path / "runs"))
+
+    assert code == EXIT_USAGE, said
+    assert "patch nodes (for node_drain)" in said
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_whole_run_needs_no_more_than_the_manifests(bulletproof, granted, tmp_path):
     """gpu-pod-kill from the preflight to the report as the ServiceAccount: no watch, strike or undo was refused.
