@@ -5,18 +5,21 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.api import Api, Object, RefusedError, condition, wait_for
-from tests.conformance.manifests import config_map, deployment, pod
+from tests.conformance.manifests import deployment, pod
 
 
 def quota(api: Api, **hard: str) -> None:
     """A quota `q`, counted once. `requests_cpu` is requests.cpu; `nvidia` is requests.nvidia.com/gpu."""
-    names = {"nvidia": "requests.nvidia.com/gpu", "count_configmaps": "count/configmaps",
+    names = {"nvidia": "requests.nvidia.com/gpu", "count_secrets": "count/secrets",
              "count_deployments": "count/deployments.apps"}  # fmt: skip
     limits = {names.get(name, name.replace("_", ".")): value for name, value in hard.items()}
-    # Every namespace gets this ConfigMap, a moment after it was made; it counts too.
-    wait_for(lambda: api.find("configmaps", "kube-root-ca.crt"), "the cluster's authority")
     api.create("resourcequotas", {"metadata": {"name": "q"}, "spec": {"hard": limits}})
     api.until("resourcequotas", "q", lambda q: set(q.get("status", {}).get("used", {})) == set(limits), "counted")
+
+
+def secret(name: str) -> Object:
+    """An object of a kind that no namespace has any of by itself."""
+    return {"metadata": {"name": name}, "stringData": {"k": "v"}}
 
 
 def used(api: Api) -> Object:
@@ -33,29 +36,30 @@ def idle(api: Api, name: str, **resources: Object) -> Object:
 
 def test_status_shows_the_limit_and_what_is_used(api: Api) -> None:
     """Viewing quotas: status.hard repeats the limits, status.used counts, in canonical amounts."""
-    api.create("configmaps", config_map("before"))
-    quota(api, count_configmaps="10", requests_cpu="2000m", requests_memory="2048Mi", pods="5")
+    quota(api, count_secrets="10", requests_cpu="2000m", requests_memory="2048Mi", pods="5")
 
     assert api.get("resourcequotas", "q")["status"]["hard"] == {
-        "count/configmaps": "10", "requests.cpu": "2", "requests.memory": "2Gi", "pods": "5",
+        "count/secrets": "10", "requests.cpu": "2", "requests.memory": "2Gi", "pods": "5",
     }  # fmt: skip
-    assert used(api) == {"count/configmaps": "2", "requests.cpu": "0", "requests.memory": "0", "pods": "0"}
+    assert used(api) == {"count/secrets": "0", "requests.cpu": "0", "requests.memory": "0", "pods": "0"}
+    api.create("secrets", secret("one"))
+    api.until("resourcequotas", "q", lambda q: q["status"]["used"]["count/secrets"] == "1", "counted")
 
 
 def test_a_quota_refuses_what_goes_beyond_it(api: Api) -> None:
     """403 with what was asked, used and allowed; what is there already stays."""
-    quota(api, count_configmaps="2")
-    api.create("configmaps", config_map("one"))
+    quota(api, count_secrets="1")
+    api.create("secrets", secret("one"))
 
     with pytest.raises(RefusedError) as told:
-        api.create("configmaps", config_map("two"))
+        api.create("secrets", secret("two"))
 
     assert (told.value.code, told.value.reason) == (403, "Forbidden")
     assert told.value.message == (
-        'configmaps "two" is forbidden: exceeded quota: q, requested: count/configmaps=1, '
-        "used: count/configmaps=2, limited: count/configmaps=2"
+        'secrets "two" is forbidden: exceeded quota: q, requested: count/secrets=1, '
+        "used: count/secrets=1, limited: count/secrets=1"
     )
-    assert api.get("configmaps", "one")
+    assert api.get("secrets", "one")
 
 
 def test_pods_are_counted_and_given_back(api: Api) -> None:
@@ -151,10 +155,11 @@ def test_a_quota_with_a_scope_counts_only_what_is_in_it(api: Api) -> None:
 
 def test_a_raised_limit_makes_room(api: Api) -> None:
     """Changing the quota takes effect for what is created afterwards."""
-    quota(api, count_configmaps="1")
+    quota(api, count_secrets="1")
+    api.create("secrets", secret("one"))
     with pytest.raises(RefusedError):
-        api.create("configmaps", config_map("one"))
+        api.create("secrets", secret("two"))
 
-    api.patch("resourcequotas", "q", {"spec": {"hard": {"count/configmaps": "3"}}}, "merge")
-    api.until("resourcequotas", "q", lambda q: q["status"]["hard"]["count/configmaps"] == "3", "followed")
-    api.create("configmaps", config_map("one"))
+    api.patch("resourcequotas", "q", {"spec": {"hard": {"count/secrets": "3"}}}, "merge")
+    api.until("resourcequotas", "q", lambda q: q["status"]["hard"]["count/secrets"] == "3", "followed")
+    api.create("secrets", secret("two"))
