@@ -27,6 +27,11 @@ def used(api: Api) -> Object:
     return api.get("resourcequotas", "q")["status"]["used"]
 
 
+def taken(api: Api, plural: str, obj: Object) -> None:
+    """It is created, once every server has heard that there is room."""
+    wait_for(lambda: api.send("POST", api.path(plural), obj)[0] == 201, "room", 30)
+
+
 def idle(api: Api, name: str, **resources: Object) -> Object:
     """A pod that no node takes: only its count matters."""
     made = pod(api, name, resources=resources) if resources else pod(api, name)
@@ -74,7 +79,7 @@ def test_pods_are_counted_and_given_back(api: Api) -> None:
 
     api.delete("pods", "one")
     api.until("resourcequotas", "q", lambda q: q["status"]["used"]["pods"] == "0", "given back", within_s=60)
-    api.create("pods", idle(api, "two"))
+    taken(api, "pods", idle(api, "two"))
 
 
 def test_compute_is_the_sum_of_the_containers_requests(api: Api) -> None:
@@ -162,4 +167,4 @@ def test_a_raised_limit_makes_room(api: Api) -> None:
 
     api.patch("resourcequotas", "q", {"spec": {"hard": {"count/secrets": "3"}}}, "merge")
     api.until("resourcequotas", "q", lambda q: q["status"]["hard"]["count/secrets"] == "3", "followed")
-    api.create("secrets", secret("two"))
+    taken(api, "secrets", secret("two"))
