@@ -129,6 +129,7 @@ def _environment(history: History) -> dict[str, Any]:
         "rate_per_s": load.rate_per_s,
         "arrivals": load.arrivals,
         **({"shape": load.shape} if load.shape is not None else {}),
+        **({"trace": load.trace, "trace_speed": load.trace_speed} if load.trace is not None else {}),
         "timeout": format_duration(load.timeout_ns),
         **_several_attempts(load),
         "kept_share": load.kept_share,

@@ -78,9 +78,14 @@ class Plan:
         return "\n".join([*lines, "", "Nothing was touched."])
 
     def _load(self) -> str:
-        shape = f"{self.load['shape']}, " if self.load["shape"] is not None else ""
+        how = self.load["arrivals"]
+        if self.load["shape"] is not None:
+            how = f"{self.load['shape']}, {how}"
+        if (trace := self.load["trace"]) is not None:
+            lasts = units.format_duration(trace["lasts_ns"])
+            how = f"as in {trace['file']} at {trace['speed']:g} x its speed, which begins again after {lasts}"
         return (
-            f"{self.load['rate_per_s']:g}/s, {shape}{self.load['arrivals']}, about {self.load['requests']:,} requests "
+            f"{self.load['rate_per_s']:.4g}/s, {how}, about {self.load['requests']:,} requests "
             f"to Service {self.service} in namespace {self.namespace}"
         )
 
@@ -112,7 +117,8 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
             "rate_per_s": block.load.rate_per_s,
             "arrivals": block.load.arrivals,
             "shape": block.load.shape,
-            "requests": round(float(block.load.curve(duration_ns).expected(duration_ns))),
+            "trace": _trace(experiment),
+            "requests": round(float(experiment.offered(duration_ns).expected(duration_ns))),
             "protocol": block.workload.protocol,
             "seed": block.load.seed,
         },
@@ -126,6 +132,13 @@ def make_plan(experiment: Experiment, cluster: Cluster, access: Access, *, refus
         missing=tuple(word for word in block.requires if word not in access.offers),
         refusals=tuple(refusals),
     )
+
+
+def _trace(experiment: Experiment) -> dict[str, Any] | None:
+    replay, load = experiment.replay, experiment.bulletproof.load
+    if replay is None:
+        return None
+    return {"file": load.trace, "speed": load.trace_speed, "lasts_ns": replay.lasts_ns}
 
 
 def look(experiment: Experiment, cluster: str, platform: str | None, config: Path | None = None) -> Plan:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.history.trace import Replay
+
 # Arrivals are drawn in blocks: 4096 take 0.1 ms, too short to make one late.
 BLOCK = 4096
 
@@ -59,6 +61,8 @@ def arrivals(
     worker: int = 0,
     workers: int = 1,
     curve: Sequence[tuple[int, float]] | None = None,
+    replay: Replay | None = None,
+    by_size: Sequence[int] = (),
 ) -> Iterator[Arrival]:
     """The endless schedule of one worker, in order of time.
 
@@ -67,23 +71,32 @@ def arrivals(
     has the times at which 0, 1, 2, ... arrivals are expected, `poisson` is the inhomogeneous process. When, on which
     connection, and with which golden case are drawn from three independent streams of the seed, so that changing one of
     them leaves the others as they were.
+
+    `trace` has the moments of a `replay`; where that has sizes, they choose among the cases `by_size`, which are
+    numbers of cases from the smallest on.
     """
     gaps, connections, choices = (np.random.default_rng(part) for part in np.random.SeedSequence(seed).spawn(3))
     clock = Clock(curve) if curve is not None else None
     elapsed = 0.0  # in mean gaps
     first = 0
     while True:
-        if kind == "poisson":
+        if replay is not None:
+            offsets = replay.offsets_ns(np.arange(first, first + BLOCK))
+        elif kind == "poisson":
             moments = elapsed + np.cumsum(gaps.exponential(size=BLOCK))
             elapsed = float(moments[-1])
         else:
             moments = np.arange(first, first + BLOCK, dtype=np.float64)
-        if clock is not None:
+        if replay is not None:
+            pass
+        elif clock is not None:
             offsets = clock.offsets_ns(moments)
         else:
             offsets = np.rint(moments * (1e9 / rate_per_s)).astype(np.int64)
         kept = connections.random(BLOCK) < kept_share
         case = choices.integers(0, cases, BLOCK)
+        if replay is not None and replay.sizes is not None:
+            case = np.array(by_size)[replay.ranks(np.arange(first, first + BLOCK), cases)]
         skip = (worker - first) % workers
         mine = slice(skip, None, workers)
         numbers = range(first + skip, first + BLOCK, workers)

@@ -29,8 +29,10 @@ class LoadConfig:
     model: str
     golden: str  # path of the golden answers
     rate_per_s: float
-    arrivals: str = "poisson"  # poisson | constant
+    arrivals: str = "poisson"  # poisson | constant | trace
     curve: Sequence[tuple[int, float]] | None = None  # (ns since zero, rate per second); then rate_per_s is not used
+    trace: str | None = None  # path of recorded arrivals; then neither rate_per_s nor curve is used
+    trace_speed: float = 1.0  # so many times as fast as recorded
     seed: int
     timeout_ns: int  # of a request, from when it was sent
     retries: int = 0  # of a request, at most
@@ -92,7 +94,9 @@ class LoadConfig:
                 config.user != "raw" or config.protocol == HTTP,
                 f"tritonclient with {GRPC}: raw speaks HTTP only",
             ),
-            ("arrivals", config.arrivals in ("poisson", "constant"), "poisson or constant"),
+            ("arrivals", config.arrivals in ("poisson", "constant", "trace"), "poisson, constant or trace"),
+            ("trace", (config.trace is not None) == (config.arrivals == "trace"), "there for arrivals trace alone"),
+            ("trace_speed", config.trace_speed > 0, "more than 0"),
             (
                 "curve",
                 config.curve is None or _is_curve(config.curve),

@@ -23,6 +23,7 @@ from gevent.threadpool import ThreadPool
 from locust.env import Environment
 from locust.event import Events
 
+from harness.history import trace
 from loadtests import golden, timer
 from loadtests.arrivals import arrivals
 from loadtests.config import GRPC, LoadConfig
@@ -56,6 +57,7 @@ class Load:
         self.commands = commands
         self.environment = environment
         self.cases = golden.read(Path(config.golden))
+        self.replay = _replay(config)
         self.failure: BaseException | None = None
         self._ticking = True
         self._main = gevent.getcurrent()
@@ -110,6 +112,8 @@ class Load:
             kind=self.config.arrivals,
             rate_per_s=self.config.rate_per_s,
             curve=self.config.curve,
+            replay=self.replay,
+            by_size=golden.by_size(self.cases),
             seed=self.config.seed,
             kept_share=self.config.kept_share,
             cases=len(self.cases),
@@ -177,6 +181,15 @@ class Load:
         if self.failure is None:
             self.failure = error
             gevent.get_hub().loop.run_callback(self._main.throw, LoadError(f"{type(error).__name__}: {error}"))
+
+
+def _replay(config: LoadConfig) -> trace.Replay | None:
+    if config.trace is None:
+        return None
+    try:
+        return trace.replay(Path(config.trace), config.trace_speed)
+    except trace.TraceError as error:
+        raise LoadError(f"{config.trace}: {error}") from error
 
 
 def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callable[[], Client]:

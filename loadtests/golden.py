@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,18 @@ class Case:
             if not right:
                 return f"{expected.name} differs"
         return None
+
+
+def by_size(cases: Sequence[Case]) -> list[int]:
+    """The numbers of the cases, from the fewest bytes of input to the most; of equal ones the first comes first."""
+
+    def size(case: Case) -> int:
+        return sum(
+            sum(map(len, tensor.data.flat)) if tensor.datatype == "BYTES" else tensor.data.nbytes
+            for tensor in case.inputs
+        )
+
+    return sorted(range(len(cases)), key=lambda number: size(cases[number]))
 
 
 def read(path: Path) -> tuple[Case, ...]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 LINE, ROWS, CONFIG, COMMAND, CLOCK = (f"bulletproof-{name}" for name in ("line", "rows", "config", "command", "clock"))
 
-FILES = ("golden",)  # fields of the configuration that name files
+FILES = ("golden", "trace")  # fields of the configuration that name files
 
 TICK_EVERY_S = 1.0
 TICK_LIMIT_S = 6.0  # without a word the other one is lost; a stall of two seconds is none

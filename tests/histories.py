@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ from harness.history.records import (
     Watched,
 )
 from harness.history.requests import schema
+from harness.history.trace import replay
 from harness.history.writer import Recorder
 from loadtests.arrivals import Clock
 
@@ -57,6 +59,7 @@ class Course:
     rate: float = 200.0  # arrivals per second
     arrivals: str = "poisson"
     shape: str | None = None  # that the experiment declares
+    trace: str | None = None  # recorded arrivals, as CSV; for arrivals="trace"
     shape_offered: str | None = None  # that the load had in truth
     seed: int = 7
     timeout_s: float = 1.5
@@ -171,6 +174,13 @@ def read_history(run_dir: Path) -> History:
 
 def schedule(course: Course) -> np.ndarray:
     """Scheduled times, absolute ns, strictly increasing."""
+    if course.trace is not None:
+        due = np.arange(100_000)
+        with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+            file.write(course.trace)
+            file.flush()
+            times_ns = ZERO_NS + replay(Path(file.name), 1.0).offsets_ns(due)
+        return times_ns[times_ns < course.end_ns]
     rng = np.random.default_rng(course.seed)
     span_s = (course.end_ns - ZERO_NS) / S
     most = 1.5 if course.shape_offered is None else 5.0  # of the declared rate, on average
@@ -484,7 +494,7 @@ def experiment_document(course: Course) -> dict[str, Any]:
                 "name": "bulletproof",
                 "workload": workload,
                 "load": {
-                    "rate": f"{course.rate:g}/s",
+                    **({"trace": "traces/x.csv"} if course.trace is not None else {"rate": f"{course.rate:g}/s"}),
                     "arrivals": course.arrivals,
                     **({"shape": course.shape} if course.shape is not None else {}),
                     "timeout": f"{round(course.timeout_s * 1000)}ms",
@@ -573,6 +583,9 @@ def write_description(run_dir: Path, course: Course) -> None:
     _yaml(run_dir / "slos" / "detector.yaml", slo_document(course))
     golden = {"format": 1, "model": "detector", "version": "1", "tolerance": 1e-4, "cases": [{"inputs": []}]}
     (run_dir / "golden" / "detector.json").write_text(json.dumps(golden), encoding="utf-8")
+    if course.trace is not None:
+        (run_dir / "traces").mkdir()
+        (run_dir / "traces" / "x.csv").write_text(course.trace, encoding="utf-8")
     (run_dir / "plan.json").write_text(json.dumps({"format": 1, "targets": []}), encoding="utf-8")
     (run_dir / "load.log").write_text("", encoding="utf-8")
 

@@ -136,7 +136,7 @@ def _load_delivered(case: Case) -> Answer:
         case.baseline,
         case.overall.unknown,
         span,
-        curve=load.curve(span[1] - span[0] if span is not None else 0),
+        offered=case.experiment.offered(span[1] - span[0] if span is not None else 0),
         shape=load.shape,
         arrivals=load.arrivals,
         limit_ns=load.lag_limit_ns,

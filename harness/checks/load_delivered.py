@@ -13,6 +13,7 @@ import numpy as np
 from harness.checks.answer import Answer, count, invalid, passed
 from harness.experiment.shape import Curve
 from harness.history.columns import Mask, Requests
+from harness.history.trace import Replay
 from harness.units import NS_PER_S, format_duration, format_share
 
 # Outside the baseline ten times as many requests may be late: pods that start share the machine with a sandbox's load.
@@ -30,7 +31,7 @@ def load_delivered(
     unknown: Mask,
     span: tuple[int, int] | None,
     *,
-    curve: Curve,
+    offered: Curve | Replay,
     shape: str | None = None,
     arrivals: str,
     limit_ns: int,
@@ -38,13 +39,17 @@ def load_delivered(
 ) -> Answer:
     """`share` of the baseline's requests were sent within `limit_ns` of their schedule, and the rest nearly so.
 
-    `span` is the [from, to) of the load; `curve` its rate from there on, `shape` the same in words.
+    `span` is the [from, to) of the load; `offered` is what is expected from there on, `shape` the same in words.
     """
     if span is None or not len(requests):
         return invalid("no load was offered")
     if not baseline.any():
         return invalid("no request was offered in the baseline")
-    if (hole := _hole(requests, span, curve, shape, arrivals)) is not None:
+    if isinstance(offered, Curve):
+        hole = _hole(requests, span, offered, shape, arrivals)
+    else:
+        hole = _off_trace(requests, span, offered)
+    if hole is not None:
         return hole
     late = (requests.sent_ns < 0) | (requests.sent_ns - requests.scheduled_ns > limit_ns)
     on_time = 1 - float(late[baseline].mean())
@@ -118,6 +123,23 @@ def _hole(requests: Requests, span: tuple[int, int], curve: Curve, shape: str | 
         lasted = format_duration(int(edges[worst]) - begin)
         why = f"{worst:,} requests were scheduled in the first {lasted}, {rate} are {moments[worst] + worst:,.0f}"
         return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
+    return None
+
+
+def _off_trace(requests: Requests, span: tuple[int, int], replay: Replay) -> Answer | None:
+    """An arrival that is not where the trace has it: every moment is known."""
+    begin, end = span
+    due, seconds = int(replay.expected(end - begin)), (end - begin) / NS_PER_S
+    seen = f"{count(len(requests), 'arrival')} in {seconds:.1f} s of a trace"
+    hint = "see load.log; records were lost, or the trace in the run's folder is not the one that was replayed"
+    if len(requests) != due:
+        why = f"{count(len(requests), 'request')} were scheduled in {seconds:.1f} s, the trace has {due:,} there"
+        return invalid(why, seen=seen, hint=hint)
+    off = np.abs(requests.scheduled_ns - begin - replay.offsets_ns(np.arange(due, dtype=np.int64)))
+    worst = int(off.argmax())
+    if off[worst]:
+        why = f"request {worst:,} was scheduled {format_duration(int(off[worst]))} from where the trace has it"
+        return invalid(why, seen=seen, hint=hint, at_ns=int(requests.scheduled_ns[worst]))
     return None
 
 

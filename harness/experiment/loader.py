@@ -20,7 +20,7 @@ from harness import units
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions
 from harness.experiment.chaos import NOT_CARRIED_OUT, ChaosDocument
-from harness.experiment.model import Experiment, Extension, Slo
+from harness.experiment.model import Experiment, Extension, Load, Slo
 from harness.experiment.positions import Document
 from harness.experiment.slo import load_slos
 from harness.experiment.wrong import field_text, nearest, told
@@ -48,11 +48,15 @@ def load(path: Path | str, *, recorded: bool | None = None) -> Experiment:
         wrong += told(error, ChaosDocument, document, not_carried_out=NOT_CARRIED_OUT)
     extension = _extension(document, wrong)
     slos = _slos(path, document, recorded, wrong)
+    trace = None
     if extension is not None:
         at = _extension_at(data)
         wrong += _contradictions(extension, document, at)
         if not recorded:
             wrong += _golden_errors(extension, path, document, at)
+        if extension.load.arrivals == "trace" and extension.load.trace is not None:
+            trace = _beside(path, extension.load.trace, "traces", recorded=recorded)
+            extension = _with_trace(extension, trace, document, at, wrong)
     if chaos is not None:
         wrong += _method_errors(chaos, document)
         if not recorded:
@@ -68,6 +72,7 @@ def load(path: Path | str, *, recorded: bool | None = None) -> Experiment:
         tags=chaos.tags,
         bulletproof=extension,
         slos=slos,
+        trace=None if trace is None else str(trace),
         chaos=data,
     )
 
@@ -81,16 +86,19 @@ def golden_path(experiment: Experiment) -> Path:
 
 
 def copy_into(experiment: Experiment, run_dir: Path) -> Path:
-    """Copy the experiment file (its bytes as given), its SLO files and its golden answers into a run's folder.
+    """Copy the experiment file (its bytes as given), its SLO files, golden answers and trace into a run's folder.
 
-    They lie there as `experiment.yaml`, `slos/NAME` and `golden/NAME`, wherever they came from; the loader knows that a
-    file beside a run.json finds them so. Two SLO files of one name are kept apart by a number. Returns the copy's path.
+    They lie there as `experiment.yaml`, `slos/NAME`, `golden/NAME` and `traces/NAME`, wherever they came from; the
+    loader knows that a file beside a run.json finds them so. Two SLO files of one name are kept apart by a number.
+    Returns the copy's path.
     """
     source = Path(experiment.file)
     workload = experiment.bulletproof.workload
     copies = [(source, run_dir / RUN_COPY), (golden_path(experiment), run_dir / "golden" / Path(workload.golden).name)]
     for given, name in zip(experiment.bulletproof.slos, _copy_names(experiment.bulletproof.slos), strict=True):
         copies.append((source.parent / given, run_dir / "slos" / name))
+    if experiment.trace is not None:
+        copies.append((Path(experiment.trace), run_dir / "traces" / Path(experiment.trace).name))
     for original, copy in copies:
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(original, copy)
@@ -101,7 +109,8 @@ def warnings(experiment: Experiment) -> list[str]:
     """What may be meant and will probably disappoint: told by `validate` and `plan`, refused by nobody."""
     block = experiment.bulletproof
     told_of: list[str] = []
-    offered = float(block.load.curve(block.phases.baseline_ns).expected(block.phases.baseline_ns))
+    phases, replay = block.phases, experiment.replay
+    offered = float(experiment.offered(phases.baseline_ns).expected(phases.baseline_ns))
     for slo in experiment.slos:
         needed = math.ceil(math.log(0.05) / math.log(slo.target))
         if offered < needed:
@@ -110,6 +119,13 @@ def warnings(experiment: Experiment) -> list[str]:
                 f"the baseline offers about {offered:.0f} requests; to claim {target} of SLO {slo.name} at 95 % takes "
                 f"{needed} without a failure: the run will end INVALID. Raise load.rate or lengthen phases.baseline."
             )
+    longest_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
+    if replay is not None and replay.lasts_ns < longest_ns:
+        lasts, longest = units.format_duration(replay.lasts_ns), units.format_duration(longest_ns)
+        told_of.append(
+            f"the trace lasts {lasts} at this speed, the run up to {longest}: it will begin again. A longer trace or a "
+            "smaller load.trace_speed avoids that."
+        )
     if block.abort_when is None:
         told_of.append("no abort_when: nothing ends the run early when the platform goes down for good.")
     return told_of
@@ -169,16 +185,15 @@ def _contradictions(extension: Extension, document: Document, at: positions.Path
     for name, value in (("baseline", phases.baseline_ns), ("recover", phases.recover_ns), ("settle", phases.settle_ns)):
         if value <= 0:
             yield error(("phases", name), "must be longer than 0.", "Write 15s.")
-    if extension.load.rate_per_s <= 0:
-        yield error(("load", "rate"), "must be more than 0.", "Write 200/s.")
     load = extension.load
+    yield from (error(("load", name), message, hint) for name, message, hint in _arrival_errors(load))
     for name, given in (("hedge_after", load.hedge_after_ns), ("attempt_timeout", load.attempt_timeout_ns)):
         if given is not None and given >= load.timeout_ns:
             yield error(("load", name), "is no earlier than load.timeout.", "Shorten it, or leave it out.")
-    if extension.load.shape is not None and expect.lost_ns is not None:
-        yield error(
-            ("expect", "lost"), "is seconds at one arrival rate, and load.shape changes it.", "Use lost_requests."
-        )
+    for name in ("shape", "trace"):
+        if getattr(load, name) is not None and expect.lost_ns is not None:
+            message = f"is seconds at one arrival rate, and load.{name} changes it."
+            yield error(("expect", "lost"), message, "Use lost_requests.")
     if extension.workload.stable_version is None and (
         expect.stable_within_ns is not None or expect.exposed is not None
     ):
@@ -196,6 +211,47 @@ def _contradictions(extension: Extension, document: Document, at: positions.Path
             yield error(("expect", name), "is longer than the run would watch.", "Lengthen phases.recover.")
     if expect.hold_ns > phases.recover_ns:
         yield error(("expect", "hold"), "is longer than the recover phase.", "Lengthen phases.recover.")
+
+
+def _arrival_errors(load: Load) -> Iterator[tuple[str, str, str]]:
+    """(field, what is wrong, what to do): a load is drawn at a rate, or replays a trace."""
+    given = load.model_fields_set
+    if load.arrivals != "trace":
+        if "rate_per_s" not in given:
+            yield "rate", "is missing.", ""
+        elif load.rate_per_s <= 0:
+            yield "rate", "must be more than 0.", "Write 200/s."
+        for name in ("trace", "trace_speed"):
+            if name in given:
+                yield name, "is for arrivals: trace alone.", "Set load.arrivals, or leave it out."
+        return
+    if load.trace is None:
+        yield "arrivals", "needs a file of recorded arrivals.", "Set load.trace."
+    for name, field in (("rate_per_s", "rate"), ("shape", "shape")):
+        if name in given:
+            yield field, "is what the trace says.", "Leave it out; load.trace_speed makes a trace faster."
+
+
+def _with_trace(
+    extension: Extension, file: Path, document: Document, at: positions.Path, wrong: list[FileError]
+) -> Extension:
+    """The block with the mean rate of its trace."""
+    from harness.history.trace import TraceError, replay
+
+    given = str(extension.load.trace)
+    if not file.is_file():
+        near = nearest(file.name, [one.name for one in file.parent.glob("*")])
+        hint = f"Did you mean {Path(given).with_name(near)}?" if near else "It holds the times of recorded arrivals."
+        message = f'there is no file "{given}" beside this one.'
+        wrong.append(_error(document, (*at, "load", "trace"), message, hint, shown="bulletproof.load.trace"))
+        return extension
+    try:
+        found = replay(file, extension.load.trace_speed)
+    except TraceError as error:
+        wrong.append(FileError(error.message, file=file, line=error.line))
+        return extension
+    load = extension.load.model_copy(update={"rate_per_s": found.rate_per_s})
+    return extension.model_copy(update={"load": load})
 
 
 def _slos(path: Path, document: Document, recorded: bool, wrong: list[FileError]) -> tuple[Slo, ...]:

@@ -6,7 +6,8 @@ A field's alias is its name in the YAML file (`baseline`), its Python name carri
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +22,9 @@ from pydantic import (
 
 from harness import units
 from harness.experiment.shape import SHAPE_PATTERN, Curve, check_shape, curve
+
+if TYPE_CHECKING:
+    from harness.history.trace import Replay
 
 DurationNs = Annotated[
     int,
@@ -73,6 +77,10 @@ LoadUrl = Annotated[
 Address = Annotated[str, Field(pattern=r"^[^\s/:]+:[0-9]{1,5}$", examples=["192.0.2.7:5557"])]
 
 
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -102,8 +110,19 @@ class Workload(_Model):
 class Load(_Model):
     """What is offered: an open loop, sent on schedule whether or not earlier answers came."""
 
-    rate_per_s: RatePerS = Field(alias="rate", description="Mean arrival rate; with a shape, the rate it starts from.")
-    arrivals: Literal["poisson", "constant"] = Field("poisson", description="Arrival process.")
+    rate_per_s: RatePerS = Field(
+        0.0,
+        alias="rate",
+        description="Mean arrival rate; with a shape, the rate it starts from. Required, except with a trace.",
+        json_schema_extra=_no_default,
+    )
+    arrivals: Literal["poisson", "constant", "trace"] = Field("poisson", description="Arrival process.")
+    trace: str | None = Field(
+        None,
+        description="For arrivals: trace. File of recorded arrivals, beside the experiment file: CSV with the header "
+        "TIMESTAMP,ContextTokens,GeneratedTokens or seconds[,size], or JSON lines. When it ends it begins again.",
+    )
+    trace_speed: float = Field(1.0, gt=0, description="The trace is replayed so many times as fast as it was recorded.")
     shape: Shape | None = Field(
         None,
         description="How the rate changes, in time from the begin of the baseline: ramp to RATE at TIME over DURATION; "
@@ -196,10 +215,6 @@ class Load(_Model):
             if self.place == "inside" and given is not None:
                 raise ValueError(f"from: inside and {name} exclude each other")
         return self
-
-    def curve(self, until_ns: int) -> Curve:
-        """The arrival rate from the schedule's zero until `until_ns` after it."""
-        return curve(self.rate_per_s, self.shape, until_ns)
 
 
 class Phases(_Model):
@@ -367,4 +382,22 @@ class Experiment(_Model):
     tags: tuple[str, ...] = ()
     bulletproof: Extension
     slos: tuple[Slo, ...]
+    trace: str | None = None  # path of the recorded arrivals, as it is from here
     chaos: dict[str, Any]  # the whole document, for chaoslib
+
+    @property
+    def replay(self) -> Replay | None:
+        """The recorded arrivals that are offered. None: the load is drawn."""
+        from harness.history import trace
+
+        return None if self.trace is None else trace.replay(Path(self.trace), self.bulletproof.load.trace_speed)
+
+    def offered(self, until_ns: int) -> Curve | Replay:
+        """When arrivals are expected, from the schedule's zero until `until_ns` after it."""
+        load = self.bulletproof.load
+        return self.replay or curve(load.rate_per_s, load.shape, until_ns)
+
+    @property
+    def rate_changes(self) -> bool:
+        """Whether arrivals have more than one rate."""
+        return self.trace is not None or self.bulletproof.load.shape is not None

@@ -61,10 +61,11 @@ class Case:
     @cached_property
     def mean_rate_per_s(self) -> float:
         """What the schedule expects over the load's time; the declared rate where it does not change."""
-        load, start, stop = self.spec.load, self.timeline.start_ns, self.timeline.stop_ns
-        if load.shape is None or start is None or stop is None or stop <= start:
-            return load.rate_per_s
-        return float(load.curve(stop - start).expected(stop - start)) / ((stop - start) / NS_PER_S)
+        declared, start, stop = self.spec.load.rate_per_s, self.timeline.start_ns, self.timeline.stop_ns
+        if not self.experiment.rate_changes or start is None or stop is None or stop <= start:
+            return declared
+        expected = float(self.experiment.offered(stop - start).expected(stop - start))
+        return expected / ((stop - start) / NS_PER_S) or declared
 
     @cached_property
     def baseline_span(self) -> tuple[int, int] | None:

@@ -33,7 +33,7 @@ READY_LIMIT_S = 120.0  # pulling the image, starting, connecting
 UNSCHEDULABLE_S = 20.0  # a scheduler that found no node for so long will not find one
 POLL_EVERY_S = 0.15
 SILENCE_LIMIT_S = 6.0  # of the master, as it is of its workers
-FILES = ("golden",)  # fields of the configuration that name files
+FILES = ("golden", "trace")  # fields of the configuration that name files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import InvalidRun
 from harness.experiment.model import Experiment
+from harness.experiment.shape import Curve
 from harness.history.records import ClockOffset, LoadState, Record
 from harness.run.abort import AbortWatch
 from harness.run.load_link import LoadLink, OnLine
 from harness.run.load_place import Place
 from harness.run.progress import Progress
+
+if TYPE_CHECKING:
+    from harness.history.trace import Replay
 
 START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
 START_LEAD_WORKERS_S = 1.0  # and must have told its workers
@@ -30,7 +34,7 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: 
     grpc = workload.protocol == "kserve-v2-grpc"
     limit_ns = int((ROLLBACKS_LIMIT_S + 60) * 1e9)
     declared_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
-    curve = load.curve(declared_ns + limit_ns)
+    offered = experiment.offered(declared_ns + limit_ns)
     return {
         "host": place.host,
         "http_port": 0 if grpc else place.port,
@@ -41,7 +45,9 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: 
         "golden": str(run_dir / "golden" / Path(workload.golden).name),  # where copy_into puts it
         "rate_per_s": load.rate_per_s,
         "arrivals": load.arrivals,
-        "curve": curve.points if load.shape is not None else None,
+        "curve": offered.points if isinstance(offered, Curve) and load.shape is not None else None,
+        "trace": str(run_dir / "traces" / Path(experiment.trace).name) if experiment.trace is not None else None,
+        "trace_speed": load.trace_speed,
         "seed": load.seed,
         "timeout_ns": load.timeout_ns,
         "retries": load.retries,
@@ -53,7 +59,7 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: 
         "kept_share": load.kept_share,
         # Each request in flight holds a user until its deadline: fewer than rate x timeout, and a hang would silence
         # the schedule instead of showing in it.
-        "users": max(load.users or math.ceil(1.25 * curve.peak_per_s * load.timeout_ns / 1e9) + 8, load.workers),
+        "users": max(load.users or math.ceil(1.25 * _most_under_way(offered, load.timeout_ns)) + 8, load.workers),
         "max_duration_ns": declared_ns + limit_ns,
         "out": str(run_dir),
         "worker": 0,
@@ -61,6 +67,11 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: 
         "web_ui": None if place.inside else web_ui,
         "source_address": place.source_address,
     }
+
+
+def _most_under_way(offered: Curve | Replay, timeout_ns: int) -> float:
+    """Requests that wait at one time when none is answered."""
+    return offered.peak_per_s * timeout_ns / 1e9 if isinstance(offered, Curve) else offered.most_within(timeout_ns)
 
 
 class Offering:

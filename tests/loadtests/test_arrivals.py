@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.history.trace import replay
 from loadtests.arrivals import arrivals
 from loadtests.config import ConfigError, LoadConfig
 
@@ -97,6 +98,39 @@ def test_workers_divide_the_schedule_without_loss_or_overlap(workers, seed, kind
     ]
 
     assert sorted(itertools.chain(*parts)) == take(count * workers, seed=seed, kind=kind, curve=curve)
+
+
+@pytest.fixture
+def replayed(tmp_path):
+    """A trace of 40 arrivals with sizes."""
+    path = tmp_path / "x.csv"
+    path.write_text("seconds,size\n" + "".join(f"{at * at / 100},{at * 37 % 50}\n" for at in range(40)))
+    return replay(path, 2.0)
+
+
+def test_a_trace_is_divided_among_workers_without_loss_or_overlap(replayed):
+    """Also over many laps and the edges of blocks; times are those of the trace, whoever takes them."""
+    settings = {"kind": "trace", "replay": replayed, "by_size": list(range(16))}
+    parts = [take(3000, workers=3, worker=worker, **settings) for worker in range(3)]
+    whole = take(9000, **settings)
+
+    assert sorted(itertools.chain(*parts)) == whole
+    assert [arrival.offset_ns for arrival in whole] == replayed.offsets_ns(np.arange(9000)).tolist()
+
+
+def test_the_sizes_of_a_trace_choose_the_case(replayed):
+    """The largest arrival has the case with the largest input; the seed has no part in it, but in the connections."""
+    by_size = [3, 0, 2, 1]  # case 3 is the smallest
+    settings = {"kind": "trace", "replay": replayed, "by_size": by_size, "cases": 4}
+    found, other = take(80, **settings), take(80, seed=8, **settings)
+
+    sizes = replayed.sizes.tolist() * 2
+    assert found[sizes.index(max(sizes))].case == 1
+    assert found[sizes.index(min(sizes))].case == 3
+    for arrival, size in zip(found, sizes, strict=True):
+        assert arrival.case == by_size[sum(one < size for one in sizes[:40]) * 4 // 40]
+    assert [arrival.case for arrival in found] == [arrival.case for arrival in other]
+    assert [arrival.kept for arrival in found] != [arrival.kept for arrival in other]
 
 
 def test_a_level_curve_changes_nothing():

@@ -109,6 +109,21 @@ def test_a_spike_is_offered_when_it_is_due(load):
     assert {row["outcome"] for row in rows} <= {"ok", "not_sent"}
 
 
+def test_a_trace_is_replayed_to_the_nanosecond(load, tmp_path):
+    """Every moment of two laps, and nothing between them."""
+    trace = tmp_path / "x.csv"
+    trace.write_text("seconds,size\n" + "".join(f"{at * at / 1000},{at}\n" for at in range(30)))
+    process = load(arrivals="trace", trace=str(trace), trace_speed=2.0, users=60)
+
+    done, rows = process.run(0.8)
+
+    assert whole(done, rows)
+    lap_ns = 841_000_000 + 29_000_000
+    due = [(lap * lap_ns + at * at * 1_000_000) // 2 for lap in range(2) for at in range(30)]
+    scheduled = sorted(row["scheduled_ns"] - done["start_ns"] for row in rows)
+    assert scheduled == [at for at in due if at < done["stop_ns"] - done["start_ns"]]
+
+
 def test_a_killed_load_process_leaves_a_readable_file(load):
     """At most the last 100 ms are lost; what is there are whole rows."""
     process = load(rate_per_s=200.0, users=200)

@@ -49,6 +49,40 @@ def test_a_hole_in_the_schedule_is_found_although_all_counts_agree(tmp_path, arr
     assert "no request was scheduled" in found.why or "were scheduled in" in found.why
 
 
+TRACE = "seconds\n" + "".join(f"{at / 1000}\n" for at in range(0, 1000, 7) for _ in range(at % 3))
+
+
+def test_a_trace_that_was_replayed_is_delivered(tmp_path):
+    """However uneven it is, and although it begins again twelve times."""
+    run_dir = build_run(tmp_path, **SMALL, arrivals="trace", trace=TRACE, expect={})
+
+    assert check(run_dir, "load_delivered").verdict is VerdictName.PASSED
+    assert check(run_dir, "history_complete").verdict is VerdictName.PASSED
+
+
+@pytest.mark.parametrize(
+    ("alter", "why"),
+    [
+        (lambda rows: renumbered(rows[:700] + rows[701:]), "were scheduled in 12.6 s, the trace has"),
+        (
+            lambda rows: [*rows[:700], {**rows[700], "scheduled_ns": rows[700]["scheduled_ns"] + 1000}, *rows[701:]],
+            "request 700 was scheduled 1 µs from where the trace has it",
+        ),
+    ],
+)
+def test_one_arrival_that_is_not_the_traces_is_found(tmp_path, alter, why):
+    """No tolerance: every moment of a trace is known."""
+    run_dir = build_run(tmp_path, **SMALL, arrivals="trace", trace=TRACE, expect={})
+    rows = []
+    alter_requests(run_dir, lambda found: rows.extend(alter(found)) or rows)
+    with_count(run_dir, len(rows))
+
+    found = check(run_dir, "load_delivered")
+
+    assert found.verdict is VerdictName.INVALID
+    assert why in found.why
+
+
 def test_a_load_at_half_its_rate_is_not_the_load(tmp_path):
     """A platform that holds at 100/s was not asked to hold at 200/s."""
     run_dir = build_run(tmp_path, **SMALL)
