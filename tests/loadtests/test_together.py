@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from harness.history.clock import Exchange, estimate
+from harness.history.trace import replay
 from loadtests.arrivals import arrivals
 from tests.loadtests.conftest import ROOT, SECOND
 
@@ -84,6 +86,21 @@ def test_the_whole_has_the_arrivals_and_users_that_one_process_would_have(load):
         (worker, moment) for worker in (0, 1) for moment in ("after", "before")
     ]
     assert {(line["ahead_ns"], line["bound_ns"]) for line in clocks} == {(0, 0)}
+
+
+def test_workers_replay_a_trace_that_only_their_master_has(load, tmp_path):
+    """It comes to them as the golden answers do, and the whole has its arrivals to the nanosecond."""
+    trace = tmp_path / "x.csv"
+    trace.write_text("seconds,size\n" + "".join(f"{at * at / 1000},{at}\n" for at in range(30)))
+    process = load(options=("--master",), workers=2, users=41, arrivals="trace", trace=str(trace), trace_speed=2.0)
+
+    done, parts = offered(process, 2)
+
+    due = replay(trace, 2.0).offsets_ns(np.arange(done["arrivals"]))
+    rows = sorted((row for part in parts for row in part), key=lambda row: row["arrival"])
+    assert [row["scheduled_ns"] - done["start_ns"] for row in rows] == due.tolist()
+    assert len(rows) > 60
+    assert all({row["arrival"] % 2 for row in part} == {worker} for worker, part in enumerate(parts))
 
 
 def test_a_worker_that_dies_is_said_and_the_load_never_ends_well(load):
