@@ -96,6 +96,22 @@ def test_a_platform_that_a_run_hurt_is_deployed_afresh(deployed):
     assert {ask(deployed.endpoint())[1]["model_version"] for _ in range(20)} == {"1"}
 
 
+def test_a_platform_whose_pods_a_run_crowded_is_deployed_afresh(deployed):
+    """Two of three pods on one node, as a drain leaves them: the next fault would strike both, and blame it."""
+    deployed.deploy("healthy")
+    first = deployed.pods()[0]
+    path = f"/api/v1/nodes/{first['spec']['nodeName']}"
+    deployed.api.merge(path, {"spec": {"unschedulable": True}})
+    deployed.kill(first)
+    until(lambda: replaced(deployed, [first]), "a replacement elsewhere", 60)
+    deployed.api.merge(path, {"spec": {"unschedulable": None}})
+    assert len({pod["spec"]["nodeName"] for pod in deployed.pods()}) == 2
+
+    deployed.deploy("healthy")
+
+    assert len({pod["spec"]["nodeName"] for pod in deployed.pods()}) == 3
+
+
 def test_one_platform_replaces_another_with_all_that_was_its_own(deployed):
     """The budget of the healthy platform is gone on one that has none."""
     path = "/apis/policy/v1/namespaces/inference/poddisruptionbudgets/detector"
