@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import nodes_kit as kit
@@ -157,6 +158,27 @@ def test_soft_spread_constraints_only_prefer(cluster: Cluster) -> None:
     cluster.create("deployments", deployment("web", 6, spec_={"topologySpreadConstraints": [constraint]}))
 
     assert _nodes(cluster, 6) == ["gpu-1", "gpu-1", "gpu-2", "gpu-2", "gpu-3", "gpu-3"]
+
+
+def test_a_pod_that_waits_for_its_own_kind_is_woken_by_nodes_and_by_its_kind(cluster: Cluster) -> None:
+    """The last of its kind has gone, so it could go anywhere; as on a real 1.36 nobody looks, until a node changes."""
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "warm"}}}
+    near = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    labels = {"app": "warm"}
+    cluster.create("pods", pod("first", labels=labels, spec_={"affinity": near}))
+    node = _nodes(cluster, 1)[0]
+    cluster.patch("nodes", node, {"spec": {"unschedulable": True}})
+    for name in ("second", "third"):
+        cluster.create("pods", pod(name, labels=labels, spec_={"affinity": near}))
+        assert "2 node(s) didn't match pod affinity rules" in _refusal(cluster, name)
+
+    cluster.delete("pods", "first", gracePeriodSeconds=0)
+    wait_for(lambda: len(cluster.list("pods")) == 2, "the first is gone")
+    time.sleep(2.5)  # longer than the first back-off: had it been woken, it would be bound
+
+    assert not any(each["spec"].get("nodeName") for each in cluster.list("pods"))
+    cluster.patch("nodes", node, {"spec": {"unschedulable": None}})
+    assert len(set(_nodes(cluster, 2))) == 1
 
 
 def test_anti_affinity_keeps_pods_apart(cluster: Cluster) -> None:
