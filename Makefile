@@ -40,13 +40,13 @@ conformance: setup  ## What Kubernetes promises, on any cluster: make conformanc
 truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (16 minutes)
 	$(BIN)/python -m tests.truth.courses
 
-real: setup  ## The same verdicts on a real cluster? make real KUBECONFIG=FILE CONTEXT=NAME [CONFIG=FILE]; writes docs/parity.md
-	rm -rf runs/parity
-	$(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/sandbox; \
-	export KUBECONFIG=$(KUBECONFIG); $(BIN)/python -m tests.truth.left save --context $(CONTEXT) runs/parity/before.json && \
-	$(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/real \
-	  --cluster context:$(CONTEXT) $(if $(CONFIG),--cluster-config $(CONFIG)); \
-	$(BIN)/python -m tests.truth.left check --context $(CONTEXT) runs/parity/before.json && \
+real: setup  ## Same verdicts on a real cluster? make real KUBECONFIG=FILE CONTEXT=NAME [CONFIG=FILE] (40 minutes; docs/parity.md)
+	rm -rf runs/parity && mkdir -p runs/parity
+	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m tests.truth.left save --context $(CONTEXT) runs/parity/before.json
+	-KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/real \
+	  --cluster context:$(CONTEXT) $(if $(CONFIG),--cluster-config $(CONFIG))
+	KUBECONFIG=$(KUBECONFIG) $(BIN)/python -m tests.truth.left check --context $(CONTEXT) runs/parity/before.json
+	-$(BIN)/python -m pytest tests/truth/test_table.py -m slow --bulletproof-out runs/parity/sandbox
 	$(BIN)/python -m tests.truth.parity runs/parity/sandbox runs/parity/real
 
 bench: setup  ## The figures of docs/benchmarks.md (8 minutes); every table is printed, an aim that is missed fails at the end

@@ -1,7 +1,7 @@
 """`python -m tests.truth.parity SANDBOX_RUNS REAL_RUNS [--out docs/parity.md]`: the same verdicts on both clusters?
 
 Reads the verdict.json of every run folder below the two folders, takes the newest run of each experiment on each
-platform, and puts them side by side. Exit code 1 where a verdict differs, or a row is missing on one side.
+platform, and puts them side by side. Exit code 1 where a verdict differs, is not the table's, or is missing on one side.
 """
 
 from __future__ import annotations
@@ -72,12 +72,15 @@ def newest(folder: Path) -> dict[tuple[str, str], Run]:
 def differences(sandbox: dict[tuple[str, str], Run], real: dict[tuple[str, str], Run]) -> list[str]:
     """A line for each row of the table that is missing somewhere, or whose verdicts differ."""
     lines = []
+    expected = {(row.experiment, row.platform): "FAILED" if row.fails else "PASSED" for row in ROWS}
     for key in _keys(sandbox, real):
         here, there = sandbox.get(key), real.get(key)
         if here is None or there is None:
             lines.append(f"{' on '.join(key)}: no run on the {'sandbox' if here is None else 'real cluster'}")
         elif here.verdict != there.verdict:
             lines.append(f"{' on '.join(key)}: {here.verdict} on the sandbox, {there.verdict} on the real cluster")
+        elif here.verdict != expected.get(key, here.verdict):
+            lines.append(f"{' on '.join(key)}: {here.verdict} on both, and {expected[key]} was expected")
     return lines
 
 

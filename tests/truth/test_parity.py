@@ -50,6 +50,17 @@ def test_clusters_that_agree_have_no_difference(tmp_path):
     assert "- real: Kubernetes v1.36.3, 3 nodes" in text
 
 
+def test_what_both_clusters_say_must_be_what_the_table_says(tmp_path):
+    """Two clusters that agree on a wrong verdict do not make it right."""
+    sandbox, real = table(tmp_path / "sandbox"), table(tmp_path / "context")
+    for folder in (sandbox, real):
+        ran(folder, ROWS[0].experiment, "INVALID", at=2)
+
+    told = differences(newest(sandbox), newest(real))
+
+    assert told == [f"{ROWS[0].experiment} on healthy: INVALID on both, and PASSED was expected"]
+
+
 def test_another_verdict_and_a_run_that_is_missing_are_told(tmp_path):
     """The newest run of a row counts, whatever an older one said."""
     sandbox, real = table(tmp_path / "sandbox"), tmp_path / "context"
