@@ -1,7 +1,7 @@
 """`python -m tests.truth.parity SANDBOX_RUNS REAL_RUNS [--out docs/parity.md]`: the same verdicts on both clusters?
 
 Reads the verdict.json of every run folder below the two folders, takes the newest run of each experiment on each
-platform, and puts them side by side. Exit code 1 where a verdict differs, is not the table's, or is missing on one side.
+platform, and puts them side by side. Exit code 1 where a verdict differs, is not the table's, or is missing on a side.
 """
 
 from __future__ import annotations
