@@ -219,12 +219,14 @@ def _read_file(file: Path, columns: _Columns) -> list[Damage]:
     size = file.stat().st_size
     if not size:
         return wrong("unreadable", "is empty")
-    with file.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        try:
-            problem, end = _read_chunks(mapped, columns)
-        finally:
-            columns.convert()
-        whole = mapped[-len(_END_OF_STREAM) :] == _END_OF_STREAM
+    with file.open("rb") as raw:
+        # Not closed by hand: Arrow's threads may let go of a buffer a moment late, and closing would raise BufferError.
+        mapped = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        problem, end = _read_chunks(mapped, columns)
+    finally:
+        columns.convert()
+    whole = mapped[-len(_END_OF_STREAM) :] == _END_OF_STREAM
     if problem is not None:
         return wrong(*problem)
     if end < size:

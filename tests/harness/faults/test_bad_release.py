@@ -124,7 +124,7 @@ def test_a_release_that_hangs_is_ended_with_its_children_and_undone(run, tmp_pat
         threading.Thread(target=stop).start()
 
     with pytest.raises(Interrupted if how == "interrupt" else FaultError):
-        faults.bad_release(version="3", command=ship(tmp_path, "hang"), deadline="60s" if how == "interrupt" else "3s")
+        faults.bad_release(version="3", command=ship(tmp_path, "hang"), deadline="60s" if how == "interrupt" else "12s")
 
     assert "patched" in log.read_text()
     assert not _processes(str(tmp_path / "ship.py"))
