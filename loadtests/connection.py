@@ -34,8 +34,7 @@ class Connection:
         self._readable: Any = None
         self._writable: Any = None
         self._hub = gevent.get_hub()
-        self._socket = _socket(family, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._socket = _socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source_address is not None:
             self._socket.bind((source_address, 0))
@@ -45,7 +44,8 @@ class Connection:
         try:
             failed = self._socket.connect_ex(address)
             if failed == errno.EINPROGRESS:
-                self._wait_writable()
+                if not self._polled(select.POLLOUT).poll(0):  # to this machine a connection is there at once
+                    self._wait_writable()
                 failed = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failed:
                 raise OSError(failed, os.strerror(failed))
@@ -80,8 +80,7 @@ class Connection:
     def idle(self) -> bool:
         """True while nothing has come, not even the connection's end: it can carry a request."""
         if self._poll is None:
-            self._poll = _poll()
-            self._poll.register(self._socket.fileno(), select.POLLIN)
+            self._poll = self._polled(select.POLLIN)
         return not self._poll.poll(0)
 
     def close(self) -> None:
@@ -91,6 +90,11 @@ class Connection:
                 watcher.close()
         self._readable = self._writable = None
         self._socket.close()
+
+    def _polled(self, event: int) -> Any:
+        poll = _poll()
+        poll.register(self._socket.fileno(), event)
+        return poll
 
     def _wait_writable(self) -> None:
         if self._writable is None:
