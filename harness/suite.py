@@ -151,6 +151,7 @@ def _check_rights(items: Sequence[Item], cluster: str, config: Path | None) -> N
     """Before the first of several runs: a right that the last one lacks must not come up hours later."""
     from clusters.provider import ClusterError, provider_for
     from harness import rights
+    from harness.errors import InvalidRun
     from harness.kube import Cluster
 
     provider = provider_for(cluster, config)
@@ -158,9 +159,9 @@ def _check_rights(items: Sequence[Item], cluster: str, config: Path | None) -> N
         return  # a run asks for itself
     try:
         access = provider.up()
-    except ClusterError:
+        found = Cluster.connect(access.kubeconfig, access.context)
+    except (ClusterError, InvalidRun):
         return  # each run says so, and is recorded
-    found = Cluster.connect(access.kubeconfig, access.context)
     for item in items:
         rights.check(item.experiment, found, access)
 

@@ -26,6 +26,7 @@ USELESS, RESIDUE = {"strikes": False}, {"undo_verified": False}
 def courses(monkeypatch, tmp_path):
     """What the next runs will have recorded. A real run takes a minute; its history is what the command works with."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     waiting: list[dict[str, object]] = []
@@ -50,8 +51,8 @@ def courses(monkeypatch, tmp_path):
 
 
 def run(*arguments: str) -> int:
-    """The command on a cluster that stays, so that none is started."""
-    return main(["run", *arguments, "--cluster", "sandbox:kept"])
+    """The command on a cluster that nobody starts."""
+    return main(["run", *arguments, "--cluster", "context:nowhere"])
 
 
 def test_repeats_have_seeds_of_their_own_and_are_judged_as_a_whole(courses, capsys):
