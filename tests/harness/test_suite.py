@@ -64,7 +64,7 @@ def test_every_error_of_every_file_is_told(tmp_path):
         suite.collect([str(mine)])
     told = str(caught.value)
     assert 'mine.yaml:3: experiments[0]: there is no experiment "gpu-pod-kil". Did you mean gpu-pod-kill?' in told
-    assert 'bad.yaml:37: bulletproof.expect.recovers_within: "5" has no unit.' in told
+    assert 'bad.yaml:35: bulletproof.expect.recovers_within: "5" has no unit.' in told
 
 
 def test_a_name_that_is_not_shipped_is_refused():
