@@ -143,6 +143,7 @@ def _config(batch: Batch, port: int, folder: Path) -> dict[str, Any]:
         "seed": batch.seed,
         "timeout_ns": load.timeout_ns,
         "kept_share": load.kept_share,
+        "workers": 1,
         "users": math.ceil(1.25 * load.rate * load.timeout_ns / 1e9) + 8,
         "max_duration_ns": batch.end_ns + 60_000_000_000,
         "out": str(folder),
