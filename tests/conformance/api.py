@@ -19,6 +19,9 @@ import urllib3
 import yaml
 
 Object = dict[str, Any]
+# A deadline, no promise: many tests wait side by side, and a real cluster of three nodes on two cores once took more
+# than a minute to let go of a namespace, and to show a back-off.
+PATIENCE_S = 240.0
 
 GROUPS = {
     "deployments": "apps/v1",
@@ -263,7 +266,9 @@ class Api:
 
     # Waiting
 
-    def until(self, plural: str, name: str, what: Callable[[Object], Any], about: str, within_s: float = 60) -> Object:
+    def until(
+        self, plural: str, name: str, what: Callable[[Object], Any], about: str, within_s: float = PATIENCE_S
+    ) -> Object:
         """The object, once `what` is true of it."""
 
         def look() -> Object | None:
@@ -272,15 +277,15 @@ class Api:
 
         return wait_for(look, f"{plural}/{name} {about}", within_s, lambda: self.find(plural, name))
 
-    def ready(self, pod: str, within_s: float = 60) -> Object:
+    def ready(self, pod: str, within_s: float = PATIENCE_S) -> Object:
         """The pod, once it is Ready."""
         return self.until("pods", pod, lambda p: condition(p, "Ready") == "True", "Ready", within_s)
 
-    def gone(self, plural: str, name: str, within_s: float = 60) -> None:
+    def gone(self, plural: str, name: str, within_s: float = PATIENCE_S) -> None:
         """Returns once the object is not there."""
         wait_for(lambda: self.find(plural, name) is None, f"{plural}/{name} gone", within_s)
 
-    def said(self, pod: str, words: str, within_s: float = 60, **options: Any) -> str:
+    def said(self, pod: str, words: str, within_s: float = PATIENCE_S, **options: Any) -> str:
         """The pod's log, once the words are in it."""
         return wait_for(
             lambda: words in (log := self.log(pod, **options)) and log,
@@ -289,12 +294,12 @@ class Api:
             lambda: (self.log(pod, **options), self.find("pods", pod)),
         )
 
-    def event(self, name: str, reason: str, within_s: float = 60) -> Object:
+    def event(self, name: str, reason: str, within_s: float = PATIENCE_S) -> Object:
         """An event about an object, once it is there."""
         fields = f"involvedObject.name={name},reason={reason}"
         return wait_for(lambda: self.list("events", fieldSelector=fields), f"event {reason} of {name}", within_s)[-1]
 
-    def rolled_out(self, deployment: str, within_s: float = 90) -> Object:
+    def rolled_out(self, deployment: str, within_s: float = PATIENCE_S) -> Object:
         """The Deployment, once every replica is of its newest template and available."""
         return self.until("deployments", deployment, settled, "rolled out", within_s)
 
@@ -338,7 +343,9 @@ class Watching:
         return wait_for(lambda: what(list(self.events)), about, within_s, lambda: self.events)
 
 
-def wait_for(look: Callable[[], Any], about: str, within_s: float = 60, seen: Callable[[], Any] = lambda: "") -> Any:
+def wait_for(
+    look: Callable[[], Any], about: str, within_s: float = PATIENCE_S, seen: Callable[[], Any] = lambda: ""
+) -> Any:
     """What `look` returns once that is true; by the deadline the test fails with what there is to see."""
     deadline = time.monotonic() + within_s
     pause = 0.05
