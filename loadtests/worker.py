@@ -56,11 +56,10 @@ class Worker:
 
     def __init__(self, host: str, port: int) -> None:
         self.commands = Commands()
-        self.shift_ns = 0
+        self.shift_ns = 0  # so far is the harness' clock ahead of ours: 0 until the start tells it
         self._config: dict[str, Any] | None = None
         self._configured = Event()
         self._shared = Event()
-        self._start: dict[str, Any] | None = None
         self._exchanges: list[clock.Exchange] = []
         self._heard_s = time.monotonic()
         self._sent = 0  # bytes of rows
@@ -111,9 +110,7 @@ class Worker:
         self._offset = self._measure("before")
         self.say({"state": "ready", "t_ns": time.monotonic_ns(), **ready})
         self.commands.started.wait()
-        if self._start is not None:
-            # The harness' clock is so far ahead of ours.
-            self.shift_ns = recorder.shift_ns = self._offset.ahead_ns + int(self._start["ahead_ns"])
+        recorder.shift_ns = self.shift_ns
         load.offer()
         self._measure("after")
         self.say({"state": "closed", "bytes": self._sent})
@@ -180,8 +177,9 @@ class Worker:
         elif msg.data["do"] == "stop":
             self.commands.stop(msg.data["stop_ns"] - self.shift_ns)
         elif self._offset is not None:
-            self._start = msg.data
-            self.commands.start(msg.data["start_ns"] - msg.data["ahead_ns"] - self._offset.ahead_ns)
+            # Here, not where the start is waited for: a stop may come in the same breath, and is on the same clock.
+            self.shift_ns = self._offset.ahead_ns + int(msg.data["ahead_ns"])
+            self.commands.start(msg.data["start_ns"] - self.shift_ns)
 
     def _on_clock(self, msg: Any, **_: Any) -> None:
         heard_ns = time.monotonic_ns()

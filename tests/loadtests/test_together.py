@@ -162,6 +162,31 @@ def test_a_worker_with_another_clock_has_its_times_converted(load):
     assert all(row["scheduled_ns"] <= row["sent_ns"] <= row["end_ns"] for row in rows if row["outcome"] == "ok")
 
 
+@pytest.mark.skipif(not has_time_namespaces(), reason="needs the right to make a time namespace")
+def test_a_worker_that_hears_start_and_stop_in_one_breath_stops_in_time(load):
+    """It did not run while both came: the stop is converted from the harness' clock like the start."""
+    port = free_port()
+    process = load(options=("--master", "--listen", f"127.0.0.1:{port}"), workers=2, users=10, timeout_ns=5 * SECOND)
+    with joining(port), joining(port, "unshare", "-T", "--monotonic", "5000", "--fork", "--kill-child"):
+        ready = process.wait("ready")
+        (other,) = {line["worker"] for line in process.lines if line["state"] == "clock" and line["ahead_ns"] != 0}
+        (pid,) = (worker["pid"] for worker in ready["workers"] if worker["worker"] == other)
+        os.kill(pid, signal.SIGSTOP)
+        start_ns = process.start_without_waiting(lead_s=1.0)
+        process.say(stop_ns=start_ns + SECOND)
+        process.wait("start")
+        asked_ns = time.monotonic_ns()
+        process.wait("live", lambda line: line["t_ns"] > asked_ns + SECOND // 5)
+        os.kill(pid, signal.SIGCONT)
+        done = process.wait("done")
+        assert process.process.wait(timeout=30) == 0
+
+    assert (done["start_ns"], done["stop_ns"]) == (start_ns, start_ns + SECOND)
+    assert sorted(row["arrival"] for worker in (0, 1) for row in rows_of(process, worker)) == list(
+        range(done["arrivals"])
+    )
+
+
 def test_the_quickest_exchange_tells_the_difference_and_its_bound():
     """Half of the time that question and answer took is how wrong it can be, whatever the two ways had of it."""
     slow, quick = Exchange(1000, 51_000, 5000), Exchange(6000, 56_900, 7000)
