@@ -21,7 +21,7 @@ demo: setup  ## The main job: experiments/gpu-pod-kill.yaml on the embedded sand
 test: setup  ## All fast tests
 	$(BIN)/python -m pytest tests --ignore tests/loadtests --ignore tests/conformance -m "not slow" -n 4 --dist loadfile
 	$(BIN)/python -m pytest tests/conformance -n 2  # on a fresh sandbox; waits of its own, so apart from the others
-	$(BIN)/python -m pytest tests/loadtests -m "not slow"  # alone: they hold the load to its schedule
+	$(BIN)/python -m pytest tests/loadtests -m "not slow" -n 2  # apart: they hold the load to its schedule
 
 check: setup  ## Format, lint, types, import contracts, fast tests
 	$(BIN)/ruff format --check .
@@ -30,9 +30,9 @@ check: setup  ## Format, lint, types, import contracts, fast tests
 	$(BIN)/lint-imports
 	$(MAKE) --no-print-directory test
 
-e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (11 minutes)
+e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the sandbox: real runs (7 minutes)
 	$(BIN)/python -m pytest tests/truth/test_table.py tests/truth/test_invalid.py tests/truth/test_interrupted.py \
-		tests/truth/test_workers.py::test_a_load_inside_the_cluster_proves_the_same -m slow
+		tests/truth/test_workers.py::test_a_load_inside_the_cluster_proves_the_same -m slow -n 2
 
 conformance: setup  ## What Kubernetes promises, on any cluster: make conformance KUBECONFIG=FILE [IMAGE=NAME]
 	$(BIN)/python -m pytest tests/conformance $(if $(KUBECONFIG),--kubeconfig $(KUBECONFIG)) $(if $(IMAGE),--image $(IMAGE))
