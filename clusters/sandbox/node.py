@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ class AdminDoor:
         """Listens; only this user may connect."""
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        with _address(self._path.parent) as address:
+            self._server = await asyncio.start_unix_server(self._serve, address)
         self._path.chmod(0o600)
 
     async def close(self) -> None:
@@ -70,11 +72,22 @@ class AdminDoor:
             writer.close()
 
 
+@contextlib.contextmanager
+def _address(folder: Path) -> Iterator[str]:
+    """The socket's address by the folder's descriptor: a Unix address has 107 bytes, and a state folder may be deep."""
+    opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{opened}/{SOCKET}"
+    finally:
+        os.close(opened)
+
+
 def ask(folder: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """Sends one request to the sandbox in that folder. OSError when there is none; ValueError with its refusal."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(30)
-        connection.connect(str(folder / SOCKET))
+        with _address(folder) as address:
+            connection.connect(address)
         connection.sendall(json.dumps(request).encode() + b"\n")
         with connection.makefile("rb") as answers:
             answer: dict[str, Any] = json.loads(answers.readline())

@@ -14,6 +14,7 @@ import yaml
 from conftest import wait_for
 
 from clusters.sandbox import client as sandboxes
+from clusters.sandbox import node
 from clusters.sandbox.watchdog import MARK, members
 
 
@@ -45,6 +46,17 @@ def test_it_is_found_used_and_stopped(folder):
     assert sandboxes.info(folder) is None
     assert members(mark) == []
     assert not running.kubeconfig.exists()
+
+
+def test_a_folder_may_be_deeper_than_a_unix_address_is_long(tmp_path):
+    """107 bytes; a CI system's state folder easily has more."""
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    try:
+        sandboxes.start(deep, nodes=1)
+
+        assert set(node.ask(deep, {"action": "status"})["nodes"]) == {"gpu-1"}
+    finally:
+        sandboxes.stop(deep)
 
 
 def test_two_sandboxes_have_networks_of_their_own(folder, tmp_path):
