@@ -7,9 +7,7 @@ pods in 6.2 s and 700 MB, json in 0.8 s). Nothing is retried here but a GET on a
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,7 +24,6 @@ Patch = Object | Objects
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 5.0
-WATCH_S = 60  # the server ends a watch after this; it is taken up again where it was
 
 # kind -> (path prefix, plural, namespaced)
 KINDS: dict[str, tuple[str, str, bool]] = {
@@ -127,7 +124,7 @@ class Cluster:
     def get(self, kind: str, name: str, namespace: str | None = None) -> Object | None:
         """The object, or None when there is none of that name."""
         try:
-            return self.request("GET", _path(kind, namespace, name))
+            return self.request("GET", path_of(kind, namespace, name))
         except Refused as error:
             if error.code == 404:
                 return None
@@ -137,18 +134,36 @@ class Cluster:
         self, kind: str, namespace: str | None = None, selector: str | None = None, *, fields: str | None = None
     ) -> Objects:
         """All objects of a kind (of all namespaces when None), by label selector and field selector."""
-        return self._list(kind, namespace, selector, fields)[0]
+        return self.list_at(kind, namespace, selector, fields)[0]
+
+    def list_at(
+        self, kind: str, namespace: str | None, selector: str | None, fields: str | None
+    ) -> tuple[Objects, str]:
+        """The same, with the version of the state that they are: a watch goes on from there."""
+        items: Objects = []
+        query = {"limit": "500"}
+        if selector:
+            query["labelSelector"] = selector
+        if fields:
+            query["fieldSelector"] = fields
+        while True:
+            page = self.request("GET", f"{path_of(kind, namespace)}?{urlencode(query)}")
+            items.extend({"kind": kind, **item} for item in page.get("items") or [])
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return items, page["metadata"]["resourceVersion"]
+            query["continue"] = token
 
     def create(self, kind: str, obj: Object, namespace: str | None = None) -> Object:
         """The object as created. Raises Refused with code 409 when the name is taken."""
         prefix, _, _ = KINDS[kind]
         body = {"apiVersion": prefix.removeprefix("/apis/").removeprefix("/api/"), "kind": kind, **obj}
-        return self.request("POST", _path(kind, namespace), body=body)
+        return self.request("POST", path_of(kind, namespace), body=body)
 
     def patch(self, kind: str, name: str, namespace: str | None, patch: Patch) -> Object:
         """The object as patched: a dict is a JSON merge patch, a list a JSON patch."""
         content = "application/json-patch+json" if isinstance(patch, list) else "application/merge-patch+json"
-        return self.request("PATCH", _path(kind, namespace, name), body=patch, content_type=content)
+        return self.request("PATCH", path_of(kind, namespace, name), body=patch, content_type=content)
 
     def delete(
         self, kind: str, name: str, namespace: str | None = None, *, grace: int | None = None, uid: str | None = None
@@ -160,7 +175,7 @@ class Cluster:
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:
-            self.request("DELETE", _path(kind, namespace, name), body=options)
+            self.request("DELETE", path_of(kind, namespace, name), body=options)
         except Refused as error:
             if error.code == 404 or (error.code == 409 and uid is not None):
                 return False
@@ -176,7 +191,7 @@ class Cluster:
             "deleteOptions": {"preconditions": {"uid": uid}},
         }
         try:
-            self.request("POST", f"{_path('Pod', namespace, name)}/eviction", body=body)
+            self.request("POST", f"{path_of('Pod', namespace, name)}/eviction", body=body)
         except Refused as error:
             if error.code == 404 or error.code == 409:
                 return "gone"
@@ -189,7 +204,7 @@ class Cluster:
         self, namespace: str, pod: str, port: int, method: str, path: str, body: Object | None = None
     ) -> Object:
         """Speak JSON with a pod's port, through the API server."""
-        return self.request(method, f"{_path('Pod', namespace, pod)}:{port}/proxy/{path.lstrip('/')}", body=body)
+        return self.request(method, f"{path_of('Pod', namespace, pod)}:{port}/proxy/{path.lstrip('/')}", body=body)
 
     def version(self) -> str:
         """The server's own version, e.g. v1.33.0."""
@@ -199,129 +214,15 @@ class Cluster:
         """The API server's wall clock (to about a second): the one clock that all holders of a lease share."""
         return datetime.fromtimestamp(time.time() + self._server_ahead_s, UTC)
 
-    # -- watches --
-
-    def watch(
-        self,
-        kind: str,
-        namespace: str | None,
-        selector: str | None,
-        on_event: Callable[[str, Object], None],
-        stop: threading.Event,
-    ) -> None:
-        """Report the state found (LISTED), then every change, until `stop` is set. Blocks.
-
-        Verbs: LISTED, ADDED, MODIFIED, DELETED, and LOST and RESUMED (with an empty object) around a gap. After a gap
-        that lost events the state is LISTED again, preceded by DELETED for what has gone meanwhile.
-        """
-        known: dict[str, Object] = {}
-        version: str | None = None
-        lost = False
-        while not stop.is_set():
-            try:
-                if version is None:
-                    version = self._relist(kind, namespace, selector, known, on_event, lost)
-                    lost = False
-                for verb, item in self._watch_once(kind, namespace, selector, version, stop):
-                    if lost:
-                        on_event("RESUMED", {})
-                        lost = False
-                    version = item["metadata"]["resourceVersion"]
-                    if verb == "BOOKMARK":
-                        continue
-                    _remember(known, verb, item)
-                    on_event(verb, item)
-            except _Expired:
-                version = None
-            except (Unreachable, Refused) as error:
-                if stop.is_set():
-                    return
-                if isinstance(error, Refused) and error.code in (401, 403, 404, 405):
-                    raise
-                if isinstance(error, Refused) and error.code == 410:
-                    version = None
-                    continue
-                if not lost:
-                    on_event("LOST", {})
-                    lost = True
-                stop.wait(0.25)
-
-    def _relist(
-        self,
-        kind: str,
-        namespace: str | None,
-        selector: str | None,
-        known: dict[str, Object],
-        on_event: Callable[[str, Object], None],
-        lost: bool,
-    ) -> str:
-        items, version = self._list(kind, namespace, selector, None)
-        if lost:
-            on_event("RESUMED", {})
-        here = {item["metadata"]["uid"]: item for item in items}
-        for uid in [uid for uid in known if uid not in here]:
-            on_event("DELETED", known.pop(uid))
-        for item in items:
-            on_event("LISTED", item)
-        known.update(here)
-        return version
-
-    def _watch_once(
-        self, kind: str, namespace: str | None, selector: str | None, version: str, stop: threading.Event
-    ) -> Iterator[tuple[str, Object]]:
-        query = {
-            "watch": "true",
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(WATCH_S),
-        }
-        if selector:
-            query["labelSelector"] = selector
-        response = self._open("GET", f"{_path(kind, namespace)}?{urlencode(query)}", None, None, WATCH_S + 10.0)
-        ended = threading.Event()
-        # A blocked read ends only when its socket does: the stop must not wait for the next event.
-        waker = threading.Thread(
-            target=_shut_down_on, args=(stop, ended, response), name=f"unwatch-{kind}", daemon=True
-        )
-        waker.start()
-        try:
-            for line in _lines(response):
-                if stop.is_set():
-                    return
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    if event["object"].get("code") == 410:
-                        raise _Expired
-                    raise _refusal(event["object"].get("code", 500), event["object"], f"watch of {kind}")
-                yield event["type"], event["object"]
-        finally:
-            ended.set()
-            response.close()
-
     # -- requests --
 
     def request(self, method: str, path: str, *, body: Any = None, content_type: str = "application/json") -> Object:
         """One request, one JSON answer. Raises Unreachable or Refused."""
-        response = self._open(method, path, body, content_type, READ_TIMEOUT_S)
+        response = self.open(method, path, body, content_type, READ_TIMEOUT_S)
         answer: Object = json.loads(response.data) if response.data else {}
         return answer
 
-    def _list(self, kind: str, namespace: str | None, selector: str | None, fields: str | None) -> tuple[Objects, str]:
-        items: Objects = []
-        query = {"limit": "500"}
-        if selector:
-            query["labelSelector"] = selector
-        if fields:
-            query["fieldSelector"] = fields
-        while True:
-            page = self.request("GET", f"{_path(kind, namespace)}?{urlencode(query)}")
-            items.extend({"kind": kind, **item} for item in page.get("items") or [])
-            token = page.get("metadata", {}).get("continue")
-            if not token:
-                return items, page["metadata"]["resourceVersion"]
-            query["continue"] = token
-
-    def _open(self, method: str, path: str, body: Any, content_type: str | None, read_timeout_s: float) -> Any:
+    def open(self, method: str, path: str, body: Any, content_type: str | None, read_timeout_s: float) -> Any:
         """The open answer of a request that succeeded; its body is read already unless this is a watch."""
         import urllib3
 
@@ -352,7 +253,7 @@ class Cluster:
             break
         self._set_clock(response.headers.get("Date"))
         if response.status >= 400:
-            raise _refusal(response.status, _json_or_text(response.data), f"{method} {path.partition('?')[0]}")
+            raise refusal(response.status, _json_or_text(response.data), f"{method} {path.partition('?')[0]}")
         return response
 
     def _unreachable(self, error: Exception) -> Unreachable:
@@ -367,17 +268,14 @@ class Cluster:
             self._server_ahead_s = parsedate_to_datetime(date).timestamp() + 0.5 - time.time()
 
 
-class _Expired(Exception):  # noqa: N818
-    """410: the version to watch from is no longer known."""
-
-
 def _in_cluster() -> bool:
     import os
 
     return "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
 
 
-def _path(kind: str, namespace: str | None, name: str | None = None) -> str:
+def path_of(kind: str, namespace: str | None, name: str | None = None) -> str:
+    """Where the API has the object, or all objects of its kind."""
     prefix, plural, namespaced = KINDS[kind]
     where = f"/namespaces/{quote(namespace, safe='')}" if namespaced and namespace else ""
     which = f"/{quote(name, safe='')}" if name else ""
@@ -392,7 +290,8 @@ def _json_or_text(data: bytes | None) -> Object:
     return answer if isinstance(answer, dict) else {"message": (data or b"").decode("utf-8", "replace")[:500]}
 
 
-def _refusal(code: int, status: Object, what: str) -> Refused:
+def refusal(code: int, status: Object, what: str) -> Refused:
+    """The error for a Status that the API server answered to `what`."""
     hint = {
         401: "the credentials of the kubeconfig are not accepted",
         403: "the user of the kubeconfig lacks this right; docs/safety.md lists what is needed",
@@ -401,39 +300,3 @@ def _refusal(code: int, status: Object, what: str) -> Refused:
     # A pod that answers through the API server's proxy may send more than text.
     message = text if isinstance(text, str) else json.dumps(text)
     return Refused(f"{what}: {code} {message}", code=code, reason=str(status.get("reason", "")), hint=hint)
-
-
-def _remember(known: dict[str, Object], verb: str, item: Object) -> None:
-    if verb == "DELETED":
-        known.pop(item["metadata"]["uid"], None)
-    else:
-        known[item["metadata"]["uid"]] = item
-
-
-def _lines(response: Any) -> Iterator[bytes]:
-    """Each line of a streamed answer as it arrives. Raises Unreachable when the stream breaks."""
-    import urllib3
-
-    buffer = b""
-    try:
-        while chunk := response.read1():
-            buffer += chunk
-            *lines, buffer = buffer.split(b"\n")
-            yield from (line for line in lines if line.strip())
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unreachable(f"a watch broke: {error}") from error
-
-
-def _shut_down_on(stop: threading.Event, ended: threading.Event, response: Any) -> None:
-    import socket
-
-    while not stop.wait(0.25):
-        if ended.is_set():
-            return
-    connection = response.connection
-    sock = getattr(connection, "sock", None)
-    if sock is not None and not ended.is_set():
-        try:
-            sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return  # it ended by itself in this moment

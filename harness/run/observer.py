@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.history.records import Note, Record, Watched
 from harness.kube import Cluster
+from harness.run.watch import watch
 
 # (kind, whether it lives in the workload's namespace). Leases are those of the nodes' heartbeats.
 KINDS = (
@@ -56,7 +57,7 @@ class Observer:
                 self._record(Watched(t_ns=time.monotonic_ns(), kind=kind, verb=verb, object=_trimmed(item)))
 
         try:
-            self._cluster.watch(kind, namespace, None, on_event, self._stop)
+            watch(self._cluster, kind, namespace, None, on_event, self._stop)
         except Exception as error:  # noqa: BLE001 - whatever ends a watch, from here on nothing is known of this kind
             on_event("LOST", {})
             text = f"the watch on {kind} ended: {getattr(error, 'message', repr(error))}"

@@ -15,6 +15,7 @@ import yaml
 from clusters.sandbox import client as sandboxes
 from harness.errors import InvalidRun
 from harness.kube import Cluster, Refused, Unreachable
+from harness.run.watch import watch
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,15 @@ def test_a_watch_lists_follows_and_stops_at_once(cluster, namespace):
     seen: list[tuple[str, str]] = []
     stop = threading.Event()
     watching = threading.Thread(
-        target=cluster.watch,
-        args=("ConfigMap", namespace, "of=test", lambda verb, it: seen.append((verb, it["metadata"]["name"])), stop),
+        target=watch,
+        args=(
+            cluster,
+            "ConfigMap",
+            namespace,
+            "of=test",
+            lambda verb, it: seen.append((verb, it["metadata"]["name"])),
+            stop,
+        ),
     )
     watching.start()
     wait_until(lambda: seen == [("LISTED", "before")])
@@ -134,7 +142,7 @@ def test_a_watch_whose_server_ends_tells_the_gap_and_what_it_missed(tmp_path):
     seen: list[str] = []
     stop = threading.Event()
     watching = threading.Thread(
-        target=cluster.watch, args=("Namespace", None, None, lambda verb, it: seen.append(verb), stop)
+        target=watch, args=(cluster, "Namespace", None, None, lambda verb, it: seen.append(verb), stop)
     )
     watching.start()
     wait_until(lambda: "LISTED" in seen)
@@ -215,7 +223,7 @@ def test_a_gap_is_told_with_what_was_missed(tmp_path, gone):
         def on_event(verb, it):
             seen.append((verb, it.get("metadata", {}).get("name", "")))
 
-        watching = threading.Thread(target=cluster.watch, args=("Node", None, None, on_event, stop))
+        watching = threading.Thread(target=watch, args=(cluster, "Node", None, None, on_event, stop))
         watching.start()
         wait_until(lambda: ("LISTED", "c") in seen)
         stop.set()
