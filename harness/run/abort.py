@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+from harness.errors import Interrupted
 from harness.experiment.model import AbortWhen
 
 
@@ -38,3 +39,7 @@ class AbortWatch:
         if self._below_since_ns is None:
             self._below_since_ns = t_ns
         return t_ns - self._below_since_ns >= self._condition.hold_ns
+
+
+class AbortConditionMet(Interrupted):
+    """Availability was below the abort condition for its whole hold time."""

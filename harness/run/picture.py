@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from harness.history import records
+from harness.kube import Cluster
 from harness.undo.snapshot import Snapshot
 
 NAME = "before.json"
@@ -26,3 +30,13 @@ def read_picture(run_dir: Path) -> Snapshot | None:
         return None
     data = json.loads(path.read_text(encoding="utf-8"))
     return Snapshot(namespace=data["namespace"], objects=data["objects"], nodes=data.get("nodes", True))
+
+
+def record_differences(picture: Snapshot, cluster: Cluster, record: Callable[[records.Record], None]) -> None:
+    """How the cluster differs from the picture once the undo is through."""
+    differences = tuple(picture.differences(cluster, settle_s=10.0))
+    record(
+        records.Snapshot(
+            t_ns=time.monotonic_ns(), moment="after", differences=differences, objects=len(picture.objects)
+        )
+    )

@@ -17,7 +17,7 @@ from harness.history.records import Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.kube import Cluster, Unreachable
 from harness.run import active
-from harness.run.picture import read_picture
+from harness.run.picture import read_picture, record_differences
 from harness.run.runner import RunResult
 from harness.undo.recover_entries import DeadRun, from_folder, pending, take_over
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName
@@ -78,12 +78,8 @@ def _undo(cluster: Cluster, dead: DeadRun, run_dir: Path, recorder: Recorder) ->
 
 def _compare(cluster: Cluster, run_dir: Path, recorder: Recorder) -> None:
     picture = read_picture(run_dir)
-    if picture is None:
-        return
-    differences = tuple(picture.differences(cluster, settle_s=10.0))
-    recorder.record(
-        Snapshot(t_ns=time.monotonic_ns(), moment="after", differences=differences, objects=len(picture.objects))
-    )
+    if picture is not None:
+        record_differences(picture, cluster, recorder.record)
 
 
 def _unless_gone(access: Access, run: active.ActiveRun, recorder: Recorder, error: Exception) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Sequence
@@ -20,20 +21,22 @@ from harness import rights
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped, UsageError
 from harness.experiment.loader import copy_into
 from harness.experiment.model import Experiment
-from harness.history.records import LOAD_UNDO, ClockAnchor, Note, Phase, PhaseStart, Snapshot, Stop
+from harness.history.records import LOAD_UNDO, Phase, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.kube import Cluster
 from harness.run import active, environment, load_place
-from harness.run.abort import AbortWatch
+from harness.run.abort import AbortConditionMet, AbortWatch
+from harness.run.account import Account
 from harness.run.load_link import LoadLink, OnLine
 from harness.run.load_pods import InCluster, LoadPods
 from harness.run.load_process import LoadProcess
 from harness.run.log import logged_to
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
-from harness.run.offering import ROLLBACKS_LIMIT_S, Offering, load_config
+from harness.run.offering import Offering, load_config
 from harness.run.picture import write_picture
 from harness.run.progress import Progress
+from harness.run.rollback import roll_back
 from harness.run.signals import Signals
 from harness.verdict import Verdict
 
@@ -77,8 +80,6 @@ def run_experiment(experiment: Experiment, options: RunOptions, progress: Progre
 
 
 def _not_empty(run_dir: Path) -> BulletproofError:
-    from harness.errors import UsageError
-
     return UsageError(f"{run_dir} is not empty", hint="a run needs a folder of its own: name another one with --out")
 
 
@@ -102,10 +103,10 @@ class _Run:
         self._provider = provider
         self._run_id = run_id
         self._run_dir = run_dir
-        self._recorder = recorder
-        self._description = environment.describe_run(
+        description = environment.describe_run(
             run_id, experiment, platform_name=options.platform or self._spec.platform, command=options.command
         )
+        self._account = Account(run_dir, description, recorder, progress)
         self._signals = Signals(self._on_signal)
         self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
         self._load: Offering | None = None
@@ -114,35 +115,35 @@ class _Run:
 
     def go(self) -> None:
         """Run all phases; the history is complete and closed after this. Raises UsageError: nothing was touched."""
-        environment.write_run(self._run_dir, self._description)
-        self._anchor()
+        self._account.describe()
+        self._account.anchor()
         with self._signals:
             try:
                 self._with_cluster()
             except AbortConditionMet as error:
-                self._stopped("abort-condition", f"availability was {error}")
+                self._account.stopped("abort-condition", f"availability was {error}")
             except Interrupted as error:
-                self._stopped("interrupted", str(error))
+                self._account.stopped("interrupted", str(error))
             except Skipped as error:
-                self._stopped("skipped", str(error))
+                self._account.stopped("skipped", str(error))
             except (InvalidRun, ClusterError) as error:
-                self._stopped("invalid", str(error))
+                self._account.stopped("invalid", str(error))
             except UsageError as error:
                 # Nothing was touched: there is nothing to judge, and the caller is told by the exception.
-                self._recorder.record(Stop(t_ns=time.monotonic_ns(), reason="error", detail=str(error)))
+                self._account.record(Stop(t_ns=time.monotonic_ns(), reason="error", detail=str(error)))
                 raise
             except BulletproofError as error:
-                self._stopped("error", str(error))
+                self._account.stopped("error", str(error))
             except Exception as error:
                 # A defect of ours must not cost the user the report of what happened.
                 logging.getLogger(__name__).exception("the run broke off")
-                self._stopped("error", f"{type(error).__name__}: {error} (the traceback stands in log.txt)")
-        self._anchor()
+                self._account.stopped("error", f"{type(error).__name__}: {error} (the traceback stands in log.txt)")
+        self._account.anchor()
 
     # -- the layers: cluster, journal, load ---------------------------------------------------------------------------
 
     def _with_cluster(self) -> None:
-        self._phase(Phase.PREPARE, None)
+        self._account.phase(Phase.PREPARE, None)
         began = time.monotonic()
         access = self._provider.up()
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
@@ -151,7 +152,7 @@ class _Run:
             cluster = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
             rights.check(self._experiment, cluster, access)
             platform = self._options.platform or self._spec.platform or access.default_platform
-            self._describe(platform=platform)
+            self._account.describe(platform=platform)
             self._check_interrupted()
             if platform is not None:
                 self._provider.deploy(access, platform, self._deploying, self._options.image)
@@ -175,14 +176,14 @@ class _Run:
         if missing:
             raise Skipped(_not_offered(access, missing))
         nodes = rights.strikes_or_reads_nodes(self._experiment)
-        self._describe(cluster=environment.describe_cluster(access, cluster, nodes=nodes))
+        self._account.describe(cluster=environment.describe_cluster(access, cluster, nodes=nodes))
         planned = plan.make_plan(self._experiment, cluster, access)
         (self._run_dir / "plan.json").write_text(json.dumps(planned.to_json(), indent=2) + "\n", encoding="utf-8")
-        observer = Observer(cluster, workload.namespace, self._recorder.record, nodes=nodes)
+        observer = Observer(cluster, workload.namespace, self._account.record, nodes=nodes)
         observer.start()
         picture = Picture.of(cluster, workload.namespace, nodes=nodes)
         write_picture(self._run_dir, picture)
-        self._recorder.record(Snapshot(t_ns=time.monotonic_ns(), moment="before", objects=len(picture.objects)))
+        self._account.record(Snapshot(t_ns=time.monotonic_ns(), moment="before", objects=len(picture.objects)))
         try:
             with Journal.open(self._run_dir, cluster, workload.namespace, self._run_id) as journal:
                 context = faults.FaultContext(
@@ -191,7 +192,7 @@ class _Run:
                     selector=workload.selector,
                     service=workload.service,
                     journal=journal,
-                    record=self._recorder.record,
+                    record=self._account.record,
                     rng=random.Random(self._spec.load.seed),
                     blast_radius=self._spec.blast_radius,
                     deadline_ns=0,
@@ -218,58 +219,32 @@ class _Run:
         phases = self._spec.phases
         load, start_ns = self._start_load(access, cluster, journal, planned)
         context.load_host = str(load.config["host"])
-        self._phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
+        self._account.phase(Phase.BASELINE, start_ns + phases.baseline_ns, at_ns=start_ns)
         self._wait_until(start_ns + phases.baseline_ns)
         load.check_baseline(min(slo.target for slo in self._experiment.slos))
 
-        self._phase(Phase.FAULT, time.monotonic_ns() + phases.fault_limit_ns)
+        self._account.phase(Phase.FAULT, time.monotonic_ns() + phases.fault_limit_ns)
         context.deadline_ns = time.monotonic_ns() + phases.fault_limit_ns
-        activities = Activities(self._experiment, self._recorder.record, self._signals.interrupted)
+        activities = Activities(self._experiment, self._account.record, self._signals.interrupted)
         succeeded = activities.run("method", phases.fault_limit_ns / 1e9, self._check_running)
         if not succeeded:
             raise InvalidRun(
                 "an activity of the method failed", hint="its error stands in the evidence; nothing was concluded"
             )
 
-        self._phase(Phase.RECOVER, time.monotonic_ns() + phases.recover_ns)
+        self._account.phase(Phase.RECOVER, time.monotonic_ns() + phases.recover_ns)
         self._wait_until(time.monotonic_ns() + phases.recover_ns)
 
         self._rollback(context, journal, cluster, picture)
         end_ns = time.monotonic_ns() + phases.settle_ns
-        self._phase(Phase.SETTLE, end_ns)
+        self._account.phase(Phase.SETTLE, end_ns)
         load.foresee_stop(end_ns)
         self._wait_until(end_ns)
 
     def _rollback(self, context: Any, journal: Any, cluster: Any, picture: Any) -> None:
-        """The experiment's own rollbacks, then the journal, then the picture. A failure of one never stops the next."""
-        import threading
-
         self._undoing = True
-        self._phase(Phase.ROLLBACK, None)
-        # The undo must not be stopped by the signal that caused it.
-        calm = threading.Event()
-        context.interrupted = calm
-        context.deadline_ns = time.monotonic_ns() + int(ROLLBACKS_LIMIT_S * 1e9)
-        try:
-            Activities(self._experiment, self._recorder.record, calm).run("rollbacks", ROLLBACKS_LIMIT_S, lambda: None)
-        except (BulletproofError, Interrupted) as error:
-            self._note(f"the experiment's rollbacks did not end well: {error}", "warning")
-        self._residues = [str(residue) for residue in journal.undo_all(self._recorder.record, but=LOAD_UNDO)]
-        for residue in self._residues:
-            self._progress.note(f"LEFT BEHIND: {residue}")
-        try:
-            differences = picture.differences(cluster, settle_s=10.0)
-            self._recorder.record(
-                Snapshot(
-                    t_ns=time.monotonic_ns(),
-                    moment="after",
-                    differences=tuple(differences),
-                    objects=len(picture.objects),
-                )
-            )
-        except BulletproofError as error:
-            # No "after" picture: the judge says RESIDUE or INVALID, never clean.
-            self._note(f"the cluster could not be compared with the picture taken before: {error}", "warning")
+        self._account.phase(Phase.ROLLBACK, None)
+        roll_back(self._experiment, context, journal, cluster, picture, self._account, self._residues)
 
     # -- load ---------------------------------------------------------------------------------------------------------
 
@@ -277,7 +252,7 @@ class _Run:
         place = load_place.choose(self._experiment, self._provider, access, cluster, planned)
         config = load_config(self._experiment, place, self._run_dir, web_ui=self._options.locust_ui)
         if place.inside and self._options.locust_ui is not None:
-            self._note("Locust's web UI is not shown: the load is in the cluster", "warning")
+            self._account.note("Locust's web UI is not shown: the load is in the cluster", "warning")
         about = load_place.described(place)
         where = f"from {about['from']}" + (f" ({place.why})" if place.why else "")
         self._progress.note(f"load {where} to {about['target']}")
@@ -292,16 +267,16 @@ class _Run:
                 image=self._options.image or IMAGE,
                 avoid=place.avoid,
                 journal=journal,
-                record=self._recorder.record,
+                record=self._account.record,
             )
             return LoadPods(config, self._run_dir, on_line, pods, self._signals.interrupted)
 
-        load = Offering(link, self._recorder.record, self._progress, self._abort)
+        load = Offering(link, self._account.record, self._progress, self._abort)
         self._load = load
         ready, start_ns = load.start(self._signals.interrupted)
         about |= {"users": config["users"], "scheduler": ready.get("scheduler")}
         workers = ready.get("workers")
-        self._describe(load={**about, "workers": workers} if workers else about)
+        self._account.describe(load={**about, "workers": workers} if workers else about)
         of = f" of {len(workers)} workers" if workers else ""
         self._progress.note(f"load: {config['users']} users{of} connected ({ready.get('scheduler')})")
         return load, start_ns
@@ -316,9 +291,9 @@ class _Run:
         """Every request is on record, and of the load nothing is left."""
         if self._load is not None:
             stop_ns = time.monotonic_ns()
-            self._phase(Phase.END, None, at_ns=stop_ns)
+            self._account.phase(Phase.END, None, at_ns=stop_ns)
             self._load.stop(stop_ns)
-        if (residue := journal.undo(LOAD_UNDO, self._recorder.record)) is not None:
+        if (residue := journal.undo(LOAD_UNDO, self._account.record)) is not None:
             self._residues.append(str(residue))
             self._progress.note(f"LEFT BEHIND: {residue}")
 
@@ -353,29 +328,7 @@ class _Run:
                 f"{name} again: the undo is under way; after kill -9, `bulletproof recover` finishes it"
             )
 
-    # -- records ------------------------------------------------------------------------------------------------------
-
-    def _stopped(self, reason: str, detail: str) -> None:
-        self._recorder.record(Stop(t_ns=time.monotonic_ns(), reason=reason, detail=detail))
-        self._progress.note(f"{reason}: {detail}")
-
-    def _phase(self, phase: Phase, ends_ns: int | None, *, at_ns: int | None = None) -> None:
-        self._recorder.record(PhaseStart(t_ns=at_ns or time.monotonic_ns(), phase=phase))
-        if phase is not Phase.END:
-            self._progress.phase(phase, ends_ns)
-
-    def _note(self, text: str, level: str = "info") -> None:
-        self._recorder.record(Note(t_ns=time.monotonic_ns(), text=text, level=level))
-        self._progress.note(text)
-
-    def _anchor(self) -> None:
-        self._recorder.record(ClockAnchor(t_ns=time.monotonic_ns(), wall_ns=time.time_ns(), process="harness"))
-
-    # -- description --------------------------------------------------------------------------------------------------
-
     def _remember(self, access: Access) -> None:
-        import os
-
         active.remember(
             active.ActiveRun(
                 run_id=self._run_id,
@@ -388,10 +341,6 @@ class _Run:
             )
         )
 
-    def _describe(self, **more: Any) -> None:
-        self._description |= more
-        environment.write_run(self._run_dir, self._description)
-
 
 def _not_offered(access: Access, missing: Sequence[str]) -> str:
     """What the experiment requires in vain, and how it could be had."""
@@ -399,7 +348,3 @@ def _not_offered(access: Access, missing: Sequence[str]) -> str:
     if "node-stop" not in missing:
         return text
     return f"{text}: the API has no verb for it; name a node_stop and a node_start in its file (docs/clusters.md)"
-
-
-class AbortConditionMet(Interrupted):
-    """Availability was below the abort condition for its whole hold time."""
