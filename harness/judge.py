@@ -13,7 +13,7 @@ from typing import Any
 from harness.checks.answer import Answer, invalid
 from harness.checks.asked import Question, questions
 from harness.errors import InvalidRun
-from harness.experiment.model import Load
+from harness.experiment.offered_load import Load
 from harness.history.reader import History
 from harness.measure.case import Case
 from harness.measure.measurements import measurements

@@ -18,23 +18,20 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from clusters.provider import CLUSTERS, KINDS
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions, shipped
+from harness.experiment.fields import DurationNs, Share, Strict
 from harness.experiment.loader import golden_path, load
-from harness.experiment.model import DurationNs, Experiment, Share
+from harness.experiment.model import Experiment
 from harness.experiment.wrong import nearest, told
 from harness.release import image_error
 from harness.verdict import VerdictName
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Entry(_Strict):
+class _Entry(Strict):
     file: str = Field(min_length=1)
     max_age_ns: DurationNs | None = Field(None, alias="max_age")
     runs: int = Field(1, ge=1)
@@ -44,11 +41,11 @@ class _Entry(_Strict):
     budget: Share | None = None
 
 
-class _Release(_Strict):
+class _Release(Strict):
     images: dict[str, str] = Field(min_length=1)
 
 
-class _Policy(_Strict):
+class _Policy(Strict):
     title: str = Field(min_length=1)
     max_age_ns: DurationNs = Field(alias="max_age")
     cluster: tuple[str, ...] = Field(min_length=1)

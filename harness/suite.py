@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions, shipped
+from harness.experiment.fields import Strict
 from harness.experiment.loader import load
 from harness.experiment.model import Experiment
 from harness.experiment.wrong import nearest, told
@@ -28,16 +29,12 @@ if TYPE_CHECKING:
     from harness.run.progress import Progress
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Entry(Strict):
     file: str = Field(min_length=1)
     platform: str | None = None
 
 
-class _Suite(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Suite(Strict):
     title: str = Field(min_length=1)
     description: str | None = None
     experiments: tuple[str | _Entry, ...] = Field(min_length=1)

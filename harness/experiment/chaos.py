@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field
+from pydantic import Discriminator, Field
+
+from harness.experiment.fields import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PythonProvider(_Strict):
+class PythonProvider(Strict):
     """A Python function of an importable module."""
 
     type: Literal["python"]
@@ -25,7 +23,7 @@ class PythonProvider(_Strict):
     secrets: tuple[str, ...] | None = Field(None, description="Names under `secrets` that the function gets.")
 
 
-class ProcessProvider(_Strict):
+class ProcessProvider(Strict):
     """A program."""
 
     type: Literal["process"]
@@ -34,7 +32,7 @@ class ProcessProvider(_Strict):
     timeout: float | str | None = Field(None, description="Seconds after which it is ended.")
 
 
-class HttpProvider(_Strict):
+class HttpProvider(Strict):
     """A call over HTTP."""
 
     type: Literal["http"]
@@ -50,14 +48,14 @@ class HttpProvider(_Strict):
 Provider = Annotated[PythonProvider | ProcessProvider | HttpProvider, Discriminator("type")]
 
 
-class Pauses(_Strict):
+class Pauses(Strict):
     """Waits around an activity."""
 
     before: float | None = Field(None, ge=0, description="Seconds before it.")
     after: float | None = Field(None, ge=0, description="Seconds after it.")
 
 
-class Activity(_Strict):
+class Activity(Strict):
     """One step of the method or of the rollbacks."""
 
     type: Literal["action", "probe"] = Field(description="action changes something, probe looks.")
@@ -67,7 +65,7 @@ class Activity(_Strict):
     background: bool = Field(False, description="Whether the next activity begins before this one has ended.")
 
 
-class ChaosDocument(_Strict):
+class ChaosDocument(Strict):
     """A Chaos Toolkit experiment. `extensions` holds the block named bulletproof."""
 
     title: str = Field(min_length=1, description="The promise, as a product owner would say it.")

@@ -20,7 +20,8 @@ from harness import units
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions
 from harness.experiment.chaos import NOT_CARRIED_OUT, ChaosDocument
-from harness.experiment.model import Experiment, Extension, Load, Slo
+from harness.experiment.model import Experiment, Extension, Slo
+from harness.experiment.offered_load import Load
 from harness.experiment.positions import Document
 from harness.experiment.slo import load_slos
 from harness.experiment.wrong import field_text, nearest, told

@@ -1,91 +1,23 @@
-"""The types of an experiment: text with units at the edge, numbers with units in their names inside.
-
-A field's alias is its name in the YAML file (`baseline`), its Python name carries the unit (`baseline_ns`).
-"""
+"""The types of an experiment: the `bulletproof` block of its file, and what the run and the judge work from."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, Field
 
 from harness import units
-from harness.experiment.shape import SHAPE_PATTERN, Curve, check_shape, curve
+from harness.experiment.fields import BurnRate, DurationNs, Named, Quantile, RatePerS, Share
+from harness.experiment.offered_load import Load
+from harness.experiment.shape import Curve, curve
 
 if TYPE_CHECKING:
     from harness.history.trace import Replay
 
-DurationNs = Annotated[
-    int,
-    BeforeValidator(units.parse_duration_ns),
-    WithJsonSchema({"type": "string", "pattern": units.DURATION_PATTERN, "examples": ["500ms", "15s", "2m"]}),
-]
-RatePerS = Annotated[
-    float,
-    BeforeValidator(units.parse_rate_per_s),
-    WithJsonSchema({"type": "string", "pattern": units.RATE_PATTERN, "examples": ["200/s"]}),
-]
-Share = Annotated[
-    float,
-    BeforeValidator(units.parse_share),
-    WithJsonSchema({"type": "string", "pattern": units.SHARE_PATTERN, "examples": ["99.9%"]}),
-]
-BurnRate = Annotated[
-    float,
-    BeforeValidator(units.parse_burn_rate),
-    WithJsonSchema({"type": "string", "pattern": units.BURN_PATTERN, "examples": ["14.4x"]}),
-]
-Quantile = Annotated[str, StringConstraints(pattern=r"^p[1-9]\d?(\.\d+)?$")]
 
-Shape = Annotated[
-    str,
-    AfterValidator(check_shape),
-    WithJsonSchema({"type": "string", "pattern": SHAPE_PATTERN, "examples": ["spike to 400/s at 20s for 5s"]}),
-]
-
-RETRY_PATTERN = r"^(timeout|refused|reset|truncated|unreachable|error|http_[1-5][0-9]{2}|grpc_[A-Z_]+)$"
-
-
-def _check_retry(outcome: str) -> str:
-    if outcome == "wrong_answer":
-        raise ValueError('"wrong_answer" is nothing that a client sees: it does not know the golden answer.')
-    if re.fullmatch(RETRY_PATTERN, outcome) is None:
-        words = "timeout, refused, reset, truncated, unreachable, error, http_503, grpc_UNAVAILABLE"
-        raise ValueError(f'"{outcome}" is no outcome to retry on. Write one of: {words}, or another code.')
-    return outcome
-
-
-RetryOutcome = Annotated[
-    str, AfterValidator(_check_retry), WithJsonSchema({"type": "string", "pattern": RETRY_PATTERN})
-]
-
-
-LoadUrl = Annotated[
-    str, Field(pattern=r"^(http|grpc)://[^\s/:]+(:[0-9]{1,5})?/?$", examples=["http://gateway.example:8000"])
-]
-Address = Annotated[str, Field(pattern=r"^[^\s/:]+:[0-9]{1,5}$", examples=["192.0.2.7:5557"])]
-
-
-def _no_default(schema: dict[str, Any]) -> None:
-    schema.pop("default", None)
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Workload(_Model):
+class Workload(Named):
     """The inference service under test."""
 
     namespace: str = Field(
@@ -107,117 +39,7 @@ class Workload(_Model):
     grpc_port: int | str = Field("grpc", description="Port (name or number) of the Service for gRPC.")
 
 
-class Load(_Model):
-    """What is offered: an open loop, sent on schedule whether or not earlier answers came."""
-
-    rate_per_s: RatePerS = Field(
-        0.0,
-        alias="rate",
-        description="Mean arrival rate; with a shape, the rate it starts from. Required, except with a trace.",
-        json_schema_extra=_no_default,
-    )
-    arrivals: Literal["poisson", "constant", "trace"] = Field("poisson", description="Arrival process.")
-    trace: str | None = Field(
-        None,
-        description="For arrivals: trace. File of recorded arrivals, beside the experiment file: CSV with the header "
-        "TIMESTAMP,ContextTokens,GeneratedTokens or seconds[,size], or JSON lines. When it ends it begins again.",
-    )
-    trace_speed: float = Field(1.0, gt=0, description="The trace is replayed so many times as fast as it was recorded.")
-    shape: Shape | None = Field(
-        None,
-        description="How the rate changes, in time from the begin of the baseline: ramp to RATE at TIME over DURATION; "
-        "spike to RATE at TIME for DURATION; steps to RATE RATE ... every DURATION; sine by SHARE every DURATION. "
-        "Default: it does not.",
-    )
-    timeout_ns: DurationNs = Field(
-        1_500_000_000, alias="timeout", description="Deadline of a request, from when it was sent."
-    )
-    retries: int = Field(
-        0,
-        ge=0,
-        le=20,
-        description="How often a request is tried again, at most. It stays one request, with one deadline.",
-    )
-    retry_on: tuple[RetryOutcome, ...] = Field(
-        ("refused", "reset", "http_503", "grpc_UNAVAILABLE"), min_length=1, description="Outcomes that are tried again."
-    )
-    retry_backoff_ns: DurationNs = Field(
-        50_000_000,
-        alias="retry_backoff",
-        description="Wait before the first retry; twice as long before each further one, times 0.5 to 1.5 by the seed.",
-    )
-    retry_connection: Literal["same", "new"] = Field(
-        "same", description="A retry uses the kind of connection that its request has, or always a new one."
-    )
-    attempt_timeout_ns: DurationNs | None = Field(
-        None,
-        gt=0,
-        alias="attempt_timeout",
-        description="Deadline of each attempt, which ends it as timeout. Default: the request's.",
-    )
-    hedge_after_ns: DurationNs | None = Field(
-        None,
-        gt=0,
-        alias="hedge_after",
-        description="A second copy goes out on a new connection when an attempt has not ended by then; the first "
-        "answer counts, and the other attempt is cancelled. Default: never.",
-    )
-    seed: int = Field(7, description="Seed of the schedule and of the choice of targets.")
-    kept_share: Share = Field(
-        0.5, alias="kept", description="Share of requests on kept connections; the others open a new one each."
-    )
-    users: int | None = Field(
-        None,
-        ge=1,
-        description="Locust users, which bound the requests in flight. Default: 1.25 x highest rate x timeout + 8.",
-    )
-    place: Literal["auto", "outside", "inside"] = Field(
-        "auto",
-        alias="from",
-        description="Where the load runs: outside of the cluster (load balancer, cluster IP, node port or url; never a "
-        "port-forward), inside as pods, or auto: outside where the Service answers from here. See docs/load.md.",
-    )
-    url: LoadUrl | None = Field(
-        None,
-        description="Where clients outside reach the workload, e.g. http://gateway.example:8000 or "
-        "grpc://gateway.example:8001. Default: the Service, by what answers first.",
-    )
-    beside_target: bool = Field(
-        False, description="With from: inside: the load's pods may be on a node that holds what the fault strikes."
-    )
-    workers: int = Field(
-        1, ge=1, le=64, description="Load processes; users and arrivals are divided among them. See docs/load.md."
-    )
-    join: Address | None = Field(
-        None,
-        description="HOST:PORT of this machine at which workers on other machines join the load, each started there "
-        "with: python -m loadtests --worker HOST:PORT. Default: the workers are processes of this machine.",
-    )
-    clock_limit_ns: DurationNs = Field(
-        2_000_000,
-        alias="clock_limit",
-        description="How sure a worker's clock must be against the harness', else INVALID.",
-    )
-    lag_limit_ns: DurationNs = Field(
-        5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late."
-    )
-    lag_share: Share = Field(
-        0.999, alias="on_time", description="Share of requests that must be on time in the baseline, else INVALID."
-    )
-    user: Literal["tritonclient", "raw"] = Field(
-        "tritonclient", description="Client: tritonclient, or the fast raw HTTP user."
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        """A load inside goes to the Service, from pods of its own."""
-        for name, given in (("url", self.url), ("join", self.join)):
-            if self.place == "inside" and given is not None:
-                raise ValueError(f"from: inside and {name} exclude each other")
-        return self
-
-
-class Phases(_Model):
+class Phases(Named):
     """How long each phase lasts. The fault phase ends when the method has."""
 
     baseline_ns: DurationNs = Field(
@@ -232,7 +54,7 @@ class Phases(_Model):
     )
 
 
-class Expect(_Model):
+class Expect(Named):
     """What must hold. A field that is not given is not judged."""
 
     lost_ns: DurationNs | None = Field(
@@ -301,7 +123,7 @@ class Expect(_Model):
         return {name: (round(float(name[1:]) / 100, 12), limit) for name, limit in self.latency_ns.items()}
 
 
-class BlastRadius(_Model):
+class BlastRadius(Named):
     """What the guard allows the method to touch."""
 
     pods: int = Field(1, ge=0, description="Pods struck at the same time, at most.")
@@ -316,7 +138,7 @@ def _check_abort(text: str) -> str:
     return text
 
 
-class AbortWhen(_Model):
+class AbortWhen(Named):
     """The live condition that ends the run early, with everything undone."""
 
     availability: Annotated[str, AfterValidator(_check_abort)] = Field(
@@ -334,7 +156,7 @@ class AbortWhen(_Model):
         return units.parse_duration_ns(self.availability.split()[3])
 
 
-class Extension(_Model):
+class Extension(Named):
     """The `bulletproof` block under `extensions` of a Chaos Toolkit experiment."""
 
     name: Literal["bulletproof"]
@@ -353,7 +175,7 @@ class Extension(_Model):
     )
 
 
-class Slo(_Model):
+class Slo(Named):
     """One objective of an OpenSLO v1 document, in the subset that Bulletproof judges.
 
     good = outcome is ok and, where within_ns is given, end - scheduled (or - sent) <= within_ns.
@@ -373,7 +195,7 @@ class Slo(_Model):
         return self.window_days * 86_400 * (1 - self.target)
 
 
-class Experiment(_Model):
+class Experiment(Named):
     """A loaded, validated experiment: what the run and the judge work from."""
 
     file: str  # path as given

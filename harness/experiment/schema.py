@@ -75,7 +75,7 @@ def reference() -> str:
 
 
 _HEAD = """\
-<!-- Made by `python -m harness.experiment.schema` from harness/experiment/model.py: change that, not this. -->
+<!-- Made by `python -m harness.experiment.schema` from the types of harness/experiment/: change those, not this. -->
 
 # Experiment reference
 

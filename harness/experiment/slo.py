@@ -18,81 +18,78 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions
-from harness.experiment.model import DurationNs, Slo
+from harness.experiment.fields import DurationNs, Strict
+from harness.experiment.model import Slo
 from harness.experiment.wrong import told
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Metadata(_Strict):
+class _Metadata(Strict):
     name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)
     displayName: str | None = None  # noqa: N815 - OpenSLO's spelling, as below
     labels: dict[str, Any] | None = None
     annotations: dict[str, Any] | None = None
 
 
-class _GoodSpec(_Strict):
+class _GoodSpec(Strict):
     outcome: Literal["ok"]
     within_ns: DurationNs | None = Field(None, alias="within")
     measured_from: Literal["scheduled", "sent"] = Field("scheduled", alias="from")
 
 
-class _GoodSource(_Strict):
+class _GoodSource(Strict):
     type: Literal["bulletproof"]
     spec: _GoodSpec
 
 
-class _TotalSpec(_Strict):
+class _TotalSpec(Strict):
     outcome: Literal["any"]
 
 
-class _TotalSource(_Strict):
+class _TotalSource(Strict):
     type: Literal["bulletproof"]
     spec: _TotalSpec
 
 
-class _Good(_Strict):
+class _Good(Strict):
     metricSource: _GoodSource  # noqa: N815
 
 
-class _Total(_Strict):
+class _Total(Strict):
     metricSource: _TotalSource  # noqa: N815
 
 
-class _Ratio(_Strict):
+class _Ratio(Strict):
     counter: bool
     good: _Good
     total: _Total
 
 
-class _LatencySpec(_Strict):
+class _LatencySpec(Strict):
     metric: Literal["latency"]
     unit: Literal["ms", "s"]
     measured_from: Literal["scheduled", "sent"] = Field("scheduled", alias="from")
 
 
-class _LatencySource(_Strict):
+class _LatencySource(Strict):
     type: Literal["bulletproof"]
     spec: _LatencySpec
 
 
-class _Threshold(_Strict):
+class _Threshold(Strict):
     metricSource: _LatencySource  # noqa: N815
 
 
-class _IndicatorSpec(_Strict):
+class _IndicatorSpec(Strict):
     description: str | None = None
     ratioMetric: _Ratio | None = None  # noqa: N815
     thresholdMetric: _Threshold | None = None  # noqa: N815
 
 
-class _Indicator(_Strict):
+class _Indicator(Strict):
     metadata: _Metadata | None = None
     spec: _IndicatorSpec
 
@@ -103,12 +100,12 @@ def _window(text: str) -> str:
     return text
 
 
-class _TimeWindow(_Strict):
+class _TimeWindow(Strict):
     duration: Annotated[str, AfterValidator(_window)]
     isRolling: Literal[True]  # noqa: N815
 
 
-class _Objective(_Strict):
+class _Objective(Strict):
     displayName: str | None = None  # noqa: N815
     target: float | None = Field(None, gt=0, lt=1)
     targetPercent: float | None = Field(None, gt=0, lt=100)  # noqa: N815
@@ -116,7 +113,7 @@ class _Objective(_Strict):
     value: float | None = Field(None, gt=0)
 
 
-class _Spec(_Strict):
+class _Spec(Strict):
     description: str | None = None
     service: str
     indicator: _Indicator
@@ -125,7 +122,7 @@ class _Spec(_Strict):
     objectives: tuple[_Objective] = Field(min_length=1, max_length=1)
 
 
-class _Document(_Strict):
+class _Document(Strict):
     apiVersion: Literal["openslo/v1"]  # noqa: N815
     kind: Literal["SLO"]
     metadata: _Metadata

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from clusters.provider import Access, ClusterError, Provider
 from harness.errors import InvalidRun
-from harness.experiment.model import Experiment, Load, Workload
+from harness.experiment.model import Experiment, Workload
+from harness.experiment.offered_load import Load
 from harness.kube import Cluster
 from harness.plan import Plan
 from harness.run.port_forward import port_forward_at

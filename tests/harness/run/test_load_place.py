@@ -9,7 +9,8 @@ import pytest
 
 from clusters.provider import ClusterError
 from harness.errors import InvalidRun
-from harness.experiment.model import Load, Workload
+from harness.experiment.model import Workload
+from harness.experiment.offered_load import Load
 from harness.guard import Target
 from harness.run.load_place import choose, described, struck_nodes
 from tests.harness.run.test_port_forward import listener
