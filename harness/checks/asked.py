@@ -63,7 +63,7 @@ def _instrument(case: Case) -> Iterator[Question]:
     yield ask("stopped", "the run ends by itself", _stopped)
     yield ask("history_complete", "every arrival and phase recorded exactly once", _history_complete)
     yield ask("load_delivered", f"{format_share(load.lag_share)} sent within {limit} of schedule", _load_delivered)
-    if any(isinstance(record, ClockOffset) for record in case.history.actions):
+    if load.workers > 1 or any(isinstance(record, ClockOffset) for record in case.history.actions):
         bound = format_duration(load.clock_limit_ns)
         yield ask("clocks_agree", f"the clocks of all load workers known to {bound}", _clocks_agree)
     yield ask("baseline_steady", "every SLO met before the fault, all pods ready", _baseline_steady)
@@ -147,6 +147,7 @@ def _load_delivered(case: Case) -> Answer:
 def _clocks_agree(case: Case) -> Answer:
     return clocks_agree.clocks_agree(
         [record for record in case.history.actions if isinstance(record, ClockOffset)],
+        workers=case.spec.load.workers,
         cut_short=bool(case.timeline.stops),
         limit_ns=case.spec.load.clock_limit_ns,
     )
@@ -162,7 +163,8 @@ def _baseline_steady(case: Case) -> Answer:
         )
     scheduled = case.requests.scheduled_ns[rows]
     declared = case.spec.phases.baseline_ns
-    return baseline_steady.baseline_steady(scheduled, objectives, case.pods, case.baseline_span, declared)
+    named = case.requests.pod.among(rows)
+    return baseline_steady.baseline_steady(scheduled, objectives, case.pods, named, case.baseline_span, declared)
 
 
 def _fault_proven(case: Case) -> Answer:
@@ -181,7 +183,18 @@ def _undo_verified(case: Case) -> Answer:
         timeline.stops,
         touched=bool(timeline.strikes),
         ended=timeline.span(Phase.END) is not None,
+        not_rolled_back=_not_rolled_back(case),
     )
+
+
+def _not_rolled_back(case: Case) -> list[str]:
+    """The experiment's own rollbacks that failed or never ended. Ours are told by the undo journal."""
+    ended = {one.name for one in case.timeline.activities if one.section == "rollbacks" and one.step == "end"}
+    return [
+        str(activity["name"])
+        for activity in case.experiment.chaos.get("rollbacks") or ()
+        if activity["provider"].get("module") != "harness.faults" and activity["name"] not in ended
+    ]
 
 
 # -- the promises -----

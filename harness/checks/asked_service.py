@@ -96,13 +96,13 @@ def _goodput(least_per_s: float) -> Callable[[Case], Answer]:
         begin, end = case.timeline.struck_ns, case.until_ns
         if begin is None or end is None:
             return invalid("no fault struck, so nothing was lost by it")
-        return goodput.goodput(_worst(case, begin, end), least_per_s, GOODPUT_WINDOW_NS / NS_PER_S)
+        return goodput.goodput(_worst(case, begin, end, least_per_s), least_per_s, GOODPUT_WINDOW_NS / NS_PER_S)
 
     return answer
 
 
-def _worst(case: Case, begin_ns: int, end_ns: int) -> goodput.Worst | None:
-    """Over stretches that begin a second apart."""
+def _worst(case: Case, begin_ns: int, end_ns: int, least_per_s: float) -> goodput.Worst | None:
+    """Over stretches that begin a second apart; of those in which enough was offered, where one of them falls short."""
     begins = np.arange(begin_ns, end_ns - GOODPUT_WINDOW_NS + 1, NS_PER_S, dtype=np.int64)
     if not len(begins):
         return None
@@ -112,7 +112,8 @@ def _worst(case: Case, begin_ns: int, end_ns: int) -> goodput.Worst | None:
     good = np.concatenate(([0], np.cumsum(case.overall.good)))
     unknown = np.concatenate(([0], np.cumsum(case.overall.unknown)))
     got = good[last] - good[first]
-    at = int(got.argmin())
+    enough = np.where(last - first >= least_per_s * seconds, got, np.iinfo(np.int64).max)
+    at = int(enough.argmin()) if enough.min() < least_per_s * seconds else int(got.argmin())
     return goodput.Worst(
         begin_ns=int(begins[at]),
         good_per_s=float(got[at]) / seconds,

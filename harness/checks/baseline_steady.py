@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +30,16 @@ class Objective:
 
 
 def baseline_steady(
-    scheduled_ns: Ints, objectives: list[Objective], pods: Pods, span: tuple[int, int] | None, declared_ns: int
+    scheduled_ns: Ints,
+    objectives: list[Objective],
+    pods: Pods,
+    named: Set[str],
+    span: tuple[int, int] | None,
+    declared_ns: int,
 ) -> Answer:
     """Every SLO is met in the baseline, without bursts, with one number of ready pods all the time.
 
-    `scheduled_ns` and the masks are the baseline's requests only.
+    `scheduled_ns` and the masks are the baseline's requests only; `named` are the pods that their answers name.
     """
     if span is None:
         return invalid("the run has no baseline", hint="nothing can be compared with nothing")
@@ -53,7 +59,11 @@ def baseline_steady(
             return answer
         seen.append(told)
         figures[f"bad_{one.name}"] = int(one.bad.sum())
-    return _ready(pods, begin, end, "; ".join(seen), figures)
+    told = "; ".join(seen)
+    if pods.watched and named and not named & {pod.name for pod in pods.pods}:
+        why = f"the answers come from other pods than the workload's: {', '.join(sorted(named)[:3])}"
+        return invalid(why, seen=told, hint="check workload.service, workload.selector and load.url")
+    return _ready(pods, begin, end, told, figures)
 
 
 def _objective(scheduled_ns: Ints, one: Objective, begin: int) -> tuple[Answer | None, str]:

@@ -16,8 +16,8 @@ from harness.units import format_duration
 MASTER = "load-master"
 
 
-def clocks_agree(offsets: Sequence[ClockOffset], *, cut_short: bool, limit_ns: int) -> Answer:
-    """Each worker's clock is known to within `limit_ns`. `cut_short`: the run did not get to measure it again."""
+def clocks_agree(offsets: Sequence[ClockOffset], *, workers: int, cut_short: bool, limit_ns: int) -> Answer:
+    """The clocks of all `workers` are known to within `limit_ns`. `cut_short`: they were not measured again."""
     errors: dict[str, int] = {}
     for process in dict.fromkeys(offset.process for offset in offsets):
         before = _last(offsets, process, "before")
@@ -33,8 +33,8 @@ def clocks_agree(offsets: Sequence[ClockOffset], *, cut_short: bool, limit_ns: i
     # The workers' clocks are compared with their master's, and that one, where it is no process of ours, with ours.
     master = errors.pop(MASTER, 0)
     errors = {process: error + master for process, error in errors.items()}
-    if not errors:
-        return invalid("no clock of a worker was compared with another")
+    if len(errors) < workers or not errors:
+        return invalid(f"the clocks of {len(errors)} of {count(workers, 'worker')} were compared with another")
     worst = max(errors, key=lambda process: errors[process])
     seen = f"{count(len(errors), 'worker')}, at worst {worst} known to {format_duration(errors[worst])}"
     if errors[worst] <= limit_ns:

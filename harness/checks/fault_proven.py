@@ -27,16 +27,17 @@ def fault_proven(
     broken = _method(activities, method)
     if broken is not None:
         return broken
-    struck = [strike for strike in strikes if strike.begin_ns is not None]
     hint = "the run shows nothing about the promise: check the fault's selector and permissions, then run again"
-    if not struck:
+    if not any(strike.begin_ns is not None for strike in strikes):
         return invalid("no fault struck anything", seen="no strike", hint=hint)
-    for strike in struck:
+    for strike in strikes:
         at = strike.begin_ns
         name = f"{strike.fault} on {strike.target}"
         if strike.failed is not None:
             return invalid(f"{name} failed: {strike.failed}", hint=hint, at_ns=at)
-        if span is None or at is None or not span[0] <= at < span[1]:
+        if at is None:
+            return invalid(f"{name} was planned and never struck", hint=hint)
+        if span is None or not span[0] <= at < span[1]:
             return invalid(f"{name} struck outside of the fault phase", at_ns=at)
         if strike.injected_ns is None:
             return invalid(f"{name} began and was never injected", hint=hint, at_ns=at)
@@ -52,7 +53,7 @@ def fault_proven(
                 early = format_duration(at - claim.t_ns)
                 why = f"{name} is not proven, {claim.claim} was seen {early} before the fault struck"
                 return invalid(why, hint=hint, at_ns=claim.t_ns)
-    return _proven(struck, claims)
+    return _proven(strikes, claims)
 
 
 def _method(activities: Sequence[Action], method: Sequence[Mapping[str, Any]]) -> Answer | None:

@@ -30,6 +30,9 @@ def goodput(worst: Worst | None, least_per_s: float, window_s: float) -> Answer:
         "offered_per_s": worst.offered_per_s,
         "window_s": window_s,
     }
+    if worst.good_per_s < least_per_s and worst.offered_per_s < least_per_s:
+        why = f"only {worst.offered_per_s:.4g} requests a second were offered: {least_per_s:.4g} could not be answered"
+        return invalid(why, seen=seen, hint="raise load.rate above expect.goodput", at_ns=worst.begin_ns, **figures)
     if worst.good_per_s + worst.unknown_per_s < least_per_s:
         why = f"clients got {worst.good_per_s:.4g} good answers a second, at least {least_per_s:.4g} they must"
         return failed(seen, why, at_ns=worst.begin_ns, **figures)

@@ -18,9 +18,13 @@ def gray_pods(served: Sequence[Served] | None, limit: int) -> Answer:
             f"{count(len(served), 'pod')} stayed ready from the fault to the undo: there are no others to compare with"
         )
     gray = [pod for pod in served if pod.gray]
+    mute = [pod.name for pod in served if not pod.requests and not pod.gray]
     seen = "; ".join(f"{pod.name}: {pod.gray}" for pod in gray) or f"none of {len(served)}"
     figures: dict[str, Any] = {"gray": [pod.name for pod in gray], "compared": [pod.name for pod in served]}
     if len(gray) > limit:
         why = f"{count(len(gray), 'pod')} served worse than the others while ready, at most {limit} may"
         return failed(seen, why, **figures)
+    if len(gray) + len(mute) > limit:
+        why = f"no answer names {', '.join(mute)}: how well it served is not known"
+        return invalid(why, seen=seen, hint="answers name their pod in the response parameter pod", **figures)
     return passed(seen, **figures)

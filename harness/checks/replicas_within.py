@@ -12,7 +12,10 @@ from harness.units import format_duration
 
 
 def replicas_within(pods: Pods, strikes: Sequence[Strike], until_ns: int | None, limit_ns: int, hold_ns: int) -> Answer:
-    """As many pods are ready as before the fault, within `limit_ns` of the strike, and stay so until the undo."""
+    """As many pods are ready as before the fault, within `limit_ns` of each strike, and stay so until the undo.
+
+    A time below full strength counts from the last strike before it.
+    """
     struck = strikes[0].begin_ns if strikes else None
     if struck is None or until_ns is None:
         return invalid("no fault struck, so no replica had to come back")
@@ -23,25 +26,29 @@ def replicas_within(pods: Pods, strikes: Sequence[Strike], until_ns: int | None,
     full = pods.ready.at(struck - 1)
     if not full:
         return invalid("no pod of the workload was ready before the fault")
-    still = _still_ready(pods, strikes)
+    still = _still_ready(pods, strikes, struck, until_ns)
     if still:
         return invalid(f"the watch never showed that {still} left, so it cannot show that another came")
     steps = pods.ready.between(struck, until_ns)
     ends = [*(since for since, _ in steps[1:]), until_ns]
-    below = [(since, end) for (since, number), end in zip(steps, ends, strict=True) if number < full]
+    below: list[tuple[int, int]] = []
+    for (since, number), end in zip(steps, ends, strict=True):
+        if number < full:
+            begin = below.pop()[0] if below and below[-1][1] == since else since
+            below.append((begin, end))
     limit = format_duration(limit_ns)
     if not below:
         return passed(f"{count(full, 'pod')} ready all the time", replicas=full, back_ns=0)
     back = below[-1][1]
     fewest = min(number for _, number in steps)
-    took = back - struck
+    begins = [strike.begin_ns for strike in strikes if strike.begin_ns is not None]
+    lasted = [end - max(begin for begin in begins if begin <= since) for since, end in below]
+    took = max(lasted)
     figures: dict[str, Any] = {"replicas": full, "fewest": fewest, "back_ns": took}
     last = steps[-1][1]
     if last < full:
-        seen = (
-            f"{last} of {full} ready when the observation ended, {format_duration(until_ns - struck)} after the strike"
-        )
-        if until_ns - struck >= limit_ns:
+        seen = f"{last} of {full} ready when the observation ended, {format_duration(lasted[-1])} after the strike"
+        if took >= limit_ns:
             return failed(seen, f"{last} of {full} pods were ready after {limit}", at_ns=below[-1][0], **figures)
         return invalid("the undo began before the limit was over", seen=seen, hint="lengthen phases.recover", **figures)
     seen = f"{full} of {full} ready after {format_duration(took)}"
@@ -54,13 +61,12 @@ def replicas_within(pods: Pods, strikes: Sequence[Strike], until_ns: int | None,
     return passed(seen, at_ns=back, **figures)
 
 
-def _still_ready(pods: Pods, strikes: Sequence[Strike]) -> str | None:
-    """A pod that is proven gone, and that the watch still shows as ready."""
+def _still_ready(pods: Pods, strikes: Sequence[Strike], struck_ns: int, until_ns: int) -> str | None:
+    """A pod that is proven gone or withdrawn, and that the watch shows as ready all the time."""
     for strike in strikes:
-        if not any(claim.claim == "pod-gone" and claim.seen for claim in strike.claims):
-            continue
-        uids = {str(strike.facts.get("uid"))} | {str(claim.facts.get("uid")) for claim in strike.claims}
+        shown = [claim for claim in strike.claims if claim.claim in ("pod-gone", "endpoint-withdrawn") and claim.seen]
+        uids = {str(claim.facts.get("uid", strike.facts.get("uid"))) for claim in shown}
         for pod in pods.pods:
-            if pod.uid in uids and pod.ready and pod.ready[-1][1] is None:
+            if pod.uid in uids and pod.ready_throughout(struck_ns, until_ns):
                 return pod.name
     return None

@@ -19,10 +19,12 @@ def undo_verified(
     *,
     touched: bool,
     ended: bool,
+    not_rolled_back: Sequence[str] = (),
 ) -> Answer:
     """Every planned undo is verified, and the objects equal the picture taken before.
 
     `touched`: the run got as far as its undo journal or a fault. `ended`: the run reached its end by itself.
+    `not_rolled_back`: rollbacks that are none of ours and did not end well; the picture may not know what they undo.
     """
     left = [entry for entry in entries if entry.verified_ns is None]
     if left:
@@ -45,6 +47,11 @@ def undo_verified(
     befores = [snapshot for snapshot in snapshots if snapshot.moment == "before"]
     if not touched and not befores and not entries:
         return passed("nothing was touched", entries=0)
+    if not_rolled_back:
+        return invalid(
+            f'the rollback "{not_rolled_back[0]}" did not end well: nobody knows what it leaves',
+            hint="its error is in the history; clear by hand what it should have undone",
+        )
     if not befores:
         return invalid("no picture of the cluster was taken before the run: nothing to compare with")
     if not afters:

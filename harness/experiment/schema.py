@@ -97,7 +97,8 @@ _CHAOS = """\
 Activities are executed by Chaos Toolkit's library, in order. What Chaos Toolkit has and Bulletproof does not carry out
 is refused by name instead of being ignored: `steady-state-hypothesis` (the steady state is the SLO, measured in the
 baseline), `controls`, `dry`, `runtime`, and of an activity `ref`, `tolerance` and `timeout`. The method needs at least
-one action: a run without a fault can prove nothing.
+one action: a run without a fault can prove nothing. A program that ends with another exit code than 0 has failed, and
+so has an HTTP call that is answered with 400 or more; what else a probe finds is recorded, and judged by nobody.
 
 `${name}` in arguments stands for a value of `configuration` or `secrets`; a name that is not defined there is refused.
 """

@@ -73,6 +73,10 @@ class Coded:
                 found[name] = found.get(name, 0) + number
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
+    def among(self, rows: Mask) -> set[str]:
+        """The texts of these rows."""
+        return {self.names[code] for code in np.unique(self.codes[rows]).tolist() if code >= 0}
+
     def at(self, row: int) -> str | None:
         """One row's text."""
         code = int(self.codes[row])

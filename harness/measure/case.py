@@ -191,7 +191,7 @@ class Case:
         """One for each group of strikes; none without a strike.
 
         `doubting` takes requests that the load generator failed as bad, otherwise they are passed over.
-        `other_version` are further requests that count as bad.
+        `other_version` are further requests that count as bad; the baseline had none, so they are never noise.
         """
         strikes = self.timeline.struck
         until, stop = self.until_ns, self.timeline.stop_ns
@@ -201,8 +201,8 @@ class Case:
         if doubting:
             bad, known = ~self.overall.good, np.ones(len(self.requests), dtype=np.bool_)
         known = known & ~self.aftershocks
-        if other_version is not None:
-            bad, known = bad | other_version, known | other_version
+        other = other_version if other_version is not None else np.zeros(len(self.requests), dtype=np.bool_)
+        bad, known = bad | other, known | other
         struck = strikes[0].begin_ns or 0
         under_way = self.from_fault & (self.requests.scheduled_ns < struck)
         tally = self.tally(self.baseline)
@@ -211,6 +211,7 @@ class Case:
             sent_ns=self.requests.sent_ns,
             bad=bad & known,
             known=known,
+            never_noise=other,
             in_flight_bad=bool((under_way & bad & known).any()),
             hold_ns=self.spec.expect.hold_ns,
             end_ns=stop,

@@ -69,7 +69,7 @@ def settle(strike: Strike, evidence: Evidence, answers: Answers) -> Claim:
 
 
 def _silent(strike: Strike, evidence: Evidence, answers: Answers) -> tuple[bool, str]:
-    """No ok answer from the pod to a request scheduled later than SILENT_AFTER_NS after it was withdrawn."""
+    """No answer, right or wrong, from the pod to what was scheduled later than SILENT_AFTER_NS after its withdrawal."""
     requests = answers.requests
     names = pod_names(evidence.facts, strike.target) or strike.names
     if not names:
@@ -84,9 +84,9 @@ def _silent(strike: Strike, evidence: Evidence, answers: Answers) -> tuple[bool,
         return False, f"{_listed(names)} answered nothing in the baseline either: silence proves nothing"
     window = (requests.scheduled_ns >= begin) & (requests.scheduled_ns < end)
     sent = int((window & (requests.sent_ns >= 0)).sum())
-    spoke = int((window & answered & own).sum())
+    spoke = int((window & own).sum())
     if spoke:
-        at = int(requests.scheduled_ns[window & answered & own][-1])
+        at = int(requests.scheduled_ns[window & own][-1])
         since = format_duration(at - (begin - SILENT_AFTER_NS))
         return False, f"{_listed(names)} gave {spoke} answers, the last {since} after its endpoint was withdrawn"
     # Requests, not answers: a platform that answers nothing at all any more has lost this pod too.

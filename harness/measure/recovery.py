@@ -114,6 +114,7 @@ class Observed:
     sent_ns: Ints
     bad: Mask
     known: Mask  # rows that say good or bad; the others are passed over
+    never_noise: Mask  # bad rows of a kind that the baseline did not have
     in_flight_bad: bool  # a request that was under way when the first fault struck ended badly
     hold_ns: int
     end_ns: int  # of the observation
@@ -142,6 +143,7 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
         baseline_requests=seen.baseline_requests,
         baseline_bad=seen.baseline_bad,
     )
+    noise &= ~seen.never_noise
     known = seen.known & after & ~noise
     times, wrong = seen.scheduled_ns[known], seen.bad[known]
     outages = [

@@ -100,7 +100,7 @@ class Activities:
     def _begin(self, section: str, activity: dict[str, Any]) -> tuple[threading.Thread, dict[str, Any]]:
         from chaoslib.activity import execute_activity
 
-        outcome: dict[str, Any] = {"name": activity["name"]}
+        outcome: dict[str, Any] = {"name": activity["name"], "provider": activity["provider"]["type"]}
 
         def target() -> None:
             try:
@@ -123,6 +123,8 @@ class Activities:
         error = outcome.get("error")
         if run.get("status") == "failed":
             error = "".join(run.get("exception") or ["failed"]).strip()
+        elif error is None:
+            error = _unsuccessful(outcome["provider"], run.get("output"))
         step = "failed" if error else "end"
         detail = error or _short(run.get("output"))
         self._record(Action(t_ns=time.monotonic_ns(), step=step, name=outcome["name"], section=section, detail=detail))
@@ -158,6 +160,16 @@ class Activities:
             if self._interrupted.wait(min(0.1, left)):
                 raise Interrupted("during a pause")
             while_waiting()
+
+
+def _unsuccessful(provider: str, output: Any) -> str | None:
+    """What a program's exit code or an HTTP status says of its failure; chaoslib only warns of it."""
+    if provider == "process" and output["status"] != 0:
+        said = output["stderr"].strip() or output["stdout"].strip()
+        return _short(f"exit code {output['status']}: {said}")
+    if provider == "http" and output["status"] >= 400:
+        return _short(f"HTTP status {output['status']}: {output['body']}")
+    return None
 
 
 def _short(output: object) -> str:

@@ -35,14 +35,14 @@ def pods_of(events):
     return read_pods(events, namespace="inference", selector="app=detector", service="detector")
 
 
-def strike(uid="uid-a", claim="pod-gone"):
+def strike(uid="uid-a", claim="pod-gone", at_s=10):
     """A pod killed at 10 s."""
     return Strike(
         fault_id="k-1",
         fault="pod-kill",
         target="pod/a",
-        begin_ns=10 * S,
-        injected_ns=10 * S,
+        begin_ns=at_s * S,
+        injected_ns=at_s * S,
         failed=None,
         facts={"uid": uid, "pod": "a"},
         claims=(Evidence(t_ns=11 * S, fault_id="k-1", claim=claim, channel="cluster", seen=True),),
@@ -82,6 +82,27 @@ def test_a_fault_that_takes_no_pod_needs_none_back():
     answer = replicas_within(pods_of(watched()), [strike(claim="latency-added")], 40 * S, 10 * S, 2 * S)
 
     assert answer.verdict is PASSED
+
+
+def test_each_of_several_strikes_has_its_own_time():
+    """Back 4 s after the first, and 4 s after the second; 10 s are allowed to each, and not to both together."""
+    again = [(30.1, "DELETED", "b", True), (30.2, "ADDED", "e", False)]
+    strikes = [strike(), strike(uid="uid-b", at_s=30)]
+    back = watched(GONE, NEW, (14, "MODIFIED", "d", True), *again, (34, "MODIFIED", "e", True))
+
+    assert replicas_within(pods_of(back), strikes, 45 * S, 10 * S, 2 * S).verdict is PASSED
+    assert replicas_within(pods_of(back), strikes, 45 * S, 3 * S, 2 * S).verdict is FAILED
+    never = watched(GONE, NEW, *again, (34, "MODIFIED", "e", True), (45, "MODIFIED", "d", True))
+    assert replicas_within(pods_of(never), strikes, 50 * S, 20 * S, 2 * S).verdict is FAILED
+    gone_again = watched(GONE, NEW, (14, "MODIFIED", "d", True), *again)
+    assert replicas_within(pods_of(gone_again), strikes, 35 * S, 10 * S, 2 * S).verdict is INVALID
+
+
+def test_a_watch_that_shows_a_withdrawn_pod_as_ready_says_nothing_of_full_strength():
+    """Its node was stopped, the Service leads nowhere near it, and the watch on pods has fallen silent."""
+    answer = replicas_within(pods_of(watched()), [strike(claim="endpoint-withdrawn")], 40 * S, 10 * S, 2 * S)
+
+    assert answer.verdict is INVALID
 
 
 def test_an_observation_that_ends_before_the_limit_says_nothing():

@@ -6,12 +6,13 @@ import json
 import shutil
 
 import pytest
+import yaml
 
 from harness.checks import catalogue
 from harness.history.records import Stop
 from harness.judge import judge
 from harness.verdict import CheckKind, VerdictName
-from tests.histories import ZERO_NS, S, alter_lines, alter_requests, build_run
+from tests.histories import PODS, ZERO_NS, Course, S, alter_lines, alter_requests, build_run
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 
@@ -289,6 +290,91 @@ def test_a_bad_release_is_judged_by_versions(tmp_path):
     assert ended(kept) == {}
     assert ended(broken) == {"stable_within": FAILED, "exposed": FAILED}
     assert kept.measurements["versions"][1]["version"] == "4"
+
+
+def test_another_version_is_no_noise_however_noisy_the_baseline_was(tmp_path):
+    """As many answers of the bad version as the baseline had bad ones: each is still one too many."""
+    course = {"fault": "bad-release", "claims": {"version-deployed": True}, "stable_version": "1", "target": 0.985}
+    served = {"noise": 0.004, "bad_version": (0.0, 19.9, 0.003), "bad_version_outcome": "ok"}
+
+    verdict = judge(build_run(tmp_path, **course, **served, expect={"stable_within": "5s"}))
+
+    assert ended(verdict) == {"stable_within": FAILED}
+
+
+def test_a_fault_that_was_planned_and_never_struck_proves_nothing(tmp_path):
+    """One of two did strike, and the other's undo alone is on record."""
+    run_dir = build_run(tmp_path)
+
+    def two_planned(lines):
+        planned = next(line for line in lines if line["type"] == "fault" and line["step"] == "planned")
+        at = lines.index(planned)
+        return [*lines[:at], {**planned, "fault_id": "pod-kill-2", "target": "pod/other"}, *lines[at:]]
+
+    alter_lines(run_dir / "actions.jsonl", two_planned)
+
+    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
+
+
+def test_a_pod_that_answers_wrongly_after_its_death_is_not_silent(tmp_path):
+    """Silence is no answer at all."""
+    run_dir = build_run(tmp_path, expect={})
+    late = Course().at(6)
+
+    def speaks(rows):
+        wrong = {"pod": PODS[0], "outcome": "wrong_answer"}
+        return [{**row, **wrong} if row["scheduled_ns"] > late and row["arrival"] % 300 == 0 else row for row in rows]
+
+    alter_requests(run_dir, speaks)
+
+    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
+
+
+def test_a_load_that_met_other_pods_says_nothing_of_the_workload(tmp_path):
+    """A wrong load.url: the release went out here, and the clients were elsewhere."""
+    run_dir = build_run(tmp_path, fault="bad-release", claims={"version-deployed": True}, expect={})
+
+    alter_requests(run_dir, lambda rows: [{**row, "pod": row["pod"] and f"other-{row['pod']}"} for row in rows])
+
+    assert ended(judge(run_dir)) == {"baseline_steady": INVALID}
+
+
+def test_several_workers_without_a_word_of_their_clocks_are_not_judged(tmp_path):
+    """The check is asked because the load says so, not because somebody measured."""
+    run_dir = build_run(tmp_path)
+    _alter_experiment(run_dir, lambda document: document["extensions"][0]["load"].update(workers=2))
+
+    assert ended(judge(run_dir)) == {"clocks_agree": INVALID}
+
+
+@pytest.mark.parametrize(("module", "verdict"), [("somebody.elses", INVALID), ("harness.faults", None)])
+def test_a_rollback_of_the_experiments_own_that_failed_leaves_nobody_knows_what(tmp_path, module, verdict):
+    """What it undoes need not be in the picture; ours is verified by the journal."""
+    run_dir = build_run(tmp_path)
+    provider = {"type": "python", "module": module, "func": "undo"}
+    rollback = {"type": "action", "name": "put it back", "provider": provider}
+    _alter_experiment(run_dir, lambda document: document.update(rollbacks=[rollback]))
+
+    def rolled_back(step):
+        def alter(lines):
+            at = next(index for index, line in enumerate(lines) if line.get("phase") == "rollback")
+            done = {"type": "action", "section": "rollbacks", "name": "put it back", "t_ns": lines[at]["t_ns"] + 1}
+            return [*lines[: at + 1], {**done, "step": step}, *lines[at + 1 :]]
+
+        return alter
+
+    alter_lines(run_dir / "actions.jsonl", rolled_back("failed"))
+    assert ended(judge(run_dir)) == ({"undo_verified": verdict} if verdict else {})
+
+    alter_lines(run_dir / "actions.jsonl", rolled_back("end"))
+    assert ended(judge(run_dir)) == {}
+
+
+def _alter_experiment(run_dir, alter):
+    file = run_dir / "experiment.yaml"
+    document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    alter(document)
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
 
 
 def test_latency_is_proven_by_the_struck_pods_answers(tmp_path):

@@ -69,6 +69,13 @@ def answer(run_dir, name):
         ({"slow_pod": PODS[1], "slow_ms": 400.0}, {"gray_pods": 1}, "gray_pods", PASSED),
         ({"slow_ms": 400.0}, {"gray_pods": 0}, "gray_pods", PASSED),  # all are slow: that is no gray pod
         ({"strikes": False}, {"gray_pods": 0}, "gray_pods", INVALID),
+        (
+            {},
+            {"goodput": "195/s"},
+            "goodput",
+            INVALID,
+        ),  # no more was offered: nothing that a platform could have answered
+        ({"outage": (2.0, 8.0)}, {"goodput": "195/s"}, "goodput", FAILED),
     ],
 )
 def test_each_course_ends_where_it_must(tmp_path, course, expect, name, verdict):
@@ -117,6 +124,15 @@ def test_a_pod_that_swallows_new_connections_is_gray(tmp_path):
     assert found.verdict is FAILED
     assert found.measured["gray"] == [PODS[1]]
     assert "new connections" in found.seen
+
+
+def test_pods_that_no_answer_names_are_not_called_well(tmp_path):
+    """Without names nothing was compared."""
+    run_dir = build_run(tmp_path, expect={"gray_pods": 0})
+
+    alter_requests(run_dir, lambda rows: [{**row, "pod": None} for row in rows])
+
+    assert answer(run_dir, "gray_pods").verdict is INVALID
 
 
 def test_an_unanswered_request_on_a_kept_connection_is_its_pods(tmp_path):

@@ -66,6 +66,7 @@ def observed(times, bad, **changes):
         "scheduled_ns": times,
         "bad": bad,
         "known": np.ones(len(times), dtype=bool),
+        "never_noise": np.zeros(len(times), dtype=bool),
         "in_flight_bad": False,
         "hold_ns": 2 * S,
         "end_ns": int(times[-1]) + 1,

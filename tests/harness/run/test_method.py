@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,35 @@ def test_the_method_stops_at_the_first_failure(activities):
     assert deeds.DONE == []
     assert steps(records) == [("fail", "begin"), ("fail", "failed")]
     assert "the node did not answer" in records[-1].detail
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_program_that_ends_with_an_error_has_failed(activities, background):
+    """chaoslib only warns of the exit code, and would go on."""
+    provider = {"type": "process", "path": "sh", "arguments": ["-c", "echo no such node >&2; exit 3"]}
+    program = {"type": "action", "name": "cordon", "provider": provider, "background": background}
+    run, records, _ = activities(program)
+
+    assert not run.run("method", 10, lambda: None)
+    assert steps(records) == [("cordon", "begin"), ("cordon", "failed")]
+    assert records[-1].detail == "exit code 3: no such node"
+
+
+@pytest.mark.parametrize(("status", "succeeded"), [(204, True), (503, False)])
+def test_a_call_that_is_answered_with_an_error_has_failed(activities, status, succeeded):
+    """The same of HTTP."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        provider = {"type": "http", "url": f"http://127.0.0.1:{server.server_port}"}
+        run, _, _ = activities({"type": "action", "name": "call", "provider": provider})
+
+        assert run.run("method", 10, lambda: None) is succeeded
 
 
 def test_a_background_activity_is_waited_for(activities):
