@@ -71,15 +71,15 @@ def load_delivered(
     hint = "give the load generator more CPU or real-time scheduling, lower load.rate, or raise load.lag_limit"
     if on_time < share:
         why = (
-            f"only {format_share(on_time)} of the baseline's requests were sent within {within} of their schedule, "
-            f"{format_share(share)} are needed: what clients saw may be the load generator's own doing"
+            f"{_of(late[baseline])} of the baseline were sent more than {within} after their schedule, "
+            f"{format_share(share)} must be on time: what clients saw may be the load generator's own doing"
         )
         return invalid(why, seen=seen, hint=hint, at_ns=_first(requests, late & baseline), **figures)
     least = 1 - ELSEWHERE_FACTOR * (1 - share)
     if on_time_rest < least:
         why = (
-            f"only {format_share(on_time_rest)} of the requests after the baseline were sent within {within} of their "
-            f"schedule, {format_share(least)} are needed"
+            f"{_of(late[rest])} after the baseline were sent more than {within} after their schedule, "
+            f"{format_share(least)} must be on time"
         )
         return invalid(why, seen=seen, hint=hint, at_ns=_first(requests, late & rest), **figures)
     allowed = max(1, int(UNKNOWN_SHARE * len(requests)))
@@ -141,6 +141,11 @@ def _off_trace(requests: Requests, span: tuple[int, int], replay: Replay) -> Ans
         why = f"request {worst:,} was scheduled {format_duration(int(off[worst]))} from where the trace has it"
         return invalid(why, seen=seen, hint=hint, at_ns=int(requests.scheduled_ns[worst]))
     return None
+
+
+def _of(rows: Mask) -> str:
+    """A share near the needed one would be rounded to it."""
+    return f"{int(rows.sum()):,} of {len(rows):,} requests"
 
 
 def _first(requests: Requests, rows: Mask) -> int | None:
