@@ -6,8 +6,10 @@ import resource
 import signal
 import time
 
+import pytest
+
 from tests.loadtests.conftest import SECOND
-from tests.loadtests.test_protocol import whole
+from tests.loadtests.test_protocol import CLIENTS, whole
 
 LIMIT_NS = 100_000_000
 
@@ -155,3 +157,24 @@ def test_a_disk_that_takes_no_more_ends_the_load_with_an_error(load):
     assert "File too large" in error["detail"]
     assert process.process.wait(timeout=10) == 1
     assert len(process.rows_of_cut_file()) > 20
+
+
+@pytest.mark.parametrize("client", ["tritonclient-grpc", "raw-http"])
+def test_requests_that_hang_hold_up_no_others(load, server, client):
+    """However many wait for an answer, the next one is read when it comes."""
+    process = load(**CLIENTS[client], timeout_ns=SECOND, users=130)
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 10)
+
+    server.behave("hang@odd")
+    process.wait("live", lambda line: line["in_flight"] > 30)
+    full_ns = time.monotonic_ns()
+    sent = process.lines[-1]["sent"]
+    process.wait("live", lambda line: line["sent"] > sent + 60)
+    process.say(stop_ns=time.monotonic_ns())
+    _, rows = process.finish()
+
+    answered = [row for row in rows if row["outcome"] == "ok" and row["sent_ns"] > full_ns]
+    assert len(answered) > 10
+    taken = sorted(row["end_ns"] - row["sent_ns"] for row in answered)
+    assert taken[len(taken) // 2] < SECOND // 4
