@@ -23,10 +23,11 @@ from pydantic import Field, ValidationError
 from clusters.provider import CLUSTERS, KINDS
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions, shipped
+from harness.experiment.companions import golden_path
 from harness.experiment.fields import DurationNs, Share, Strict
-from harness.experiment.loader import golden_path, load
+from harness.experiment.loader import load, no_such_experiment
 from harness.experiment.model import Experiment
-from harness.experiment.wrong import nearest, told
+from harness.experiment.wrong import error_at, told
 from harness.release import image_error
 from harness.verdict import VerdictName
 
@@ -97,24 +98,22 @@ def load_policy(path: Path) -> Policy:
     except ValidationError as error:
         raise FileErrors(told(error, _Policy, document)) from None
     wrong = [
-        FileError(
+        error_at(
+            document,
+            ("cluster", index),
             f'"{name}" is no cluster.',
-            file=path,
-            line=document.line(("cluster", index)),
-            field=f"cluster[{index}]",
-            hint=f"Write {', '.join(KINDS)}, or one cluster by its full name: {CLUSTERS}.",
+            f"Write {', '.join(KINDS)}, or one cluster by its full name: {CLUSTERS}.",
         )
         for index, name in enumerate(policy.cluster)
         if name.partition(":")[0] not in KINDS or name.endswith(":")
     ]
     images = policy.release.images if policy.release else {}
     wrong += [
-        FileError(
+        error_at(
+            document,
+            ("release", "images", container),
             problem,
-            file=path,
-            line=document.line(("release", "images", container)),
-            field=f"release.images.{container}",
-            hint="Write sha256: and its 64 digits, as in the pods' status.containerStatuses[].imageID.",
+            "Write sha256: and its 64 digits, as in the pods' status.containerStatuses[].imageID.",
         )
         for container, image in images.items()
         if (problem := image_error(image))
@@ -122,16 +121,12 @@ def load_policy(path: Path) -> Policy:
     required: list[Required] = []
     for index, given in enumerate(policy.experiments):
         entry = _Entry.model_validate({"file": given}) if isinstance(given, str) else given
-        line = document.line(("experiments", index))
         try:
             required.append(_required(path, entry, policy))
         except FileErrors as error:
             wrong += error.errors
         except FileNotFoundError:
-            near = nearest(Path(entry.file).stem, shipped.experiment_files())
-            hint = f"Did you mean {near}?" if near else "Name a shipped experiment, or a file beside this one."
-            message = f'there is no experiment "{entry.file}".'
-            wrong.append(FileError(message, file=path, line=line, field=f"experiments[{index}]", hint=hint))
+            wrong.append(no_such_experiment(document, ("experiments", index), entry.file))
     if wrong:
         raise FileErrors(wrong)
     return Policy(file=str(path), title=policy.title, clusters=policy.cluster, images=images, required=tuple(required))

@@ -20,9 +20,9 @@ from pydantic import Field, ValidationError
 from harness.errors import FileError, FileErrors
 from harness.experiment import positions, shipped
 from harness.experiment.fields import Strict
-from harness.experiment.loader import load
+from harness.experiment.loader import load, no_such_experiment
 from harness.experiment.model import Experiment
-from harness.experiment.wrong import nearest, told
+from harness.experiment.wrong import told
 from harness.verdict import EXIT_CODES, SEVERITY, Verdict, VerdictName
 
 if TYPE_CHECKING:
@@ -214,11 +214,7 @@ def _load_suite(path: Path) -> list[Item]:
         entry = _Entry.model_validate({"file": given}) if isinstance(given, str) else given
         file = _member(path, entry.file)
         if file is None:
-            near = nearest(Path(entry.file).stem, shipped.experiment_files())
-            hint = f"Did you mean {near}?" if near else "Name a shipped experiment, or a file beside this one."
-            line = document.line(("experiments", index))
-            message = f'there is no experiment "{entry.file}".'
-            wrong.append(FileError(message, file=path, line=line, field=f"experiments[{index}]", hint=hint))
+            wrong.append(no_such_experiment(document, ("experiments", index), entry.file))
             continue
         try:
             items.append(Item(experiment=load(file), platform=entry.platform or suite.platform))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.experiment.loader import load, warnings
+from harness.experiment.contradictions import warnings
+from harness.experiment.loader import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "arrivals.md").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def validate(names: tuple[str, ...], as_json: bool) -> int:
       bulletproof validate experiments/*.yaml --json
     """
     from harness import suite
-    from harness.experiment import loader, shipped
+    from harness.experiment import contradictions, shipped
 
     files = []
     valid = True
@@ -38,7 +38,9 @@ def validate(names: tuple[str, ...], as_json: bool) -> int:
         warnings: list[str] = []
         try:
             for item in suite.collect([str(path)]):
-                warnings += [f"{item.experiment.file}: {warning}" for warning in loader.warnings(item.experiment)]
+                warnings += [
+                    f"{item.experiment.file}: {warning}" for warning in contradictions.warnings(item.experiment)
+                ]
         except FileErrors as error:
             valid = False
             for one in error.errors:
@@ -77,7 +79,7 @@ def plan(name: str, cluster: str, cluster_config: Path | None, platform: str | N
       bulletproof plan gpu-pod-kill
       bulletproof plan my/drain.yaml --cluster context:staging
     """
-    from harness.experiment import loader, shipped
+    from harness.experiment import contradictions, loader, shipped
 
     check_cluster(cluster, cluster_config)
     check_platform(platform)
@@ -88,7 +90,7 @@ def plan(name: str, cluster: str, cluster_config: Path | None, platform: str | N
     if as_json:
         output.print_json(planned.to_json())
     else:
-        for warning in loader.warnings(experiment):
+        for warning in contradictions.warnings(experiment):
             click.echo(f"warning: {warning}")
         click.echo(planned.text())
     return planned.exit_code

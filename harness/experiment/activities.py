@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.errors import FileError
 from harness.experiment.positions import Document, Path
-from harness.experiment.wrong import field_text, nearest
+from harness.experiment.wrong import error_at, nearest
 
 
 def activity_errors(document: Document) -> list[FileError]:
@@ -69,7 +69,7 @@ def _error(document: Document, place: Path, activity: dict[str, Any], error: Exc
         message = f"{argument} is missing." if missing else f"{func} takes no such argument."
         near = nearest(argument, parameters)
         hint = "" if missing else f"Did you mean {near}?" if near else f"It takes: {', '.join(parameters)}."
-    return FileError(message, file=document.file, line=document.line(field), field=field_text(field), hint=hint)
+    return error_at(document, field, message, hint)
 
 
 def _sentence(error: Exception) -> str:
@@ -112,13 +112,7 @@ def _unknown_variables(document: Document, place: Path, activity: Any, known: se
             if name not in known:
                 near = nearest(name, known)
                 hint = f"Did you mean ${{{near}}}?" if near else "Define it under configuration."
-                yield FileError(
-                    f"${{{name}}} is not defined.",
-                    file=document.file,
-                    line=document.line(path),
-                    field=field_text(path),
-                    hint=hint,
-                )
+                yield error_at(document, path, f"${{{name}}} is not defined.", hint)
 
 
 def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:

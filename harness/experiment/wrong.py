@@ -50,6 +50,11 @@ def field_text(path: Path) -> str:
     return text
 
 
+def error_at(document: Document, path: Path, message: str, hint: str, *, shown: str | None = None) -> FileError:
+    """One error in words of our own, at the line of its place."""
+    return FileError(message, file=document.file, line=document.line(path), field=shown or field_text(path), hint=hint)
+
+
 def told(
     error: ValidationError,
     model: type[BaseModel],

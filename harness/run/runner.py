@@ -19,7 +19,7 @@ from typing import Any
 from clusters.provider import DEFAULT_CLUSTER, IMAGE, Access, ClusterError, Provider, provider_for
 from harness import rights
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped, UsageError
-from harness.experiment.loader import copy_into
+from harness.experiment.companions import copy_into
 from harness.experiment.model import Experiment
 from harness.history.records import LOAD_UNDO, Phase, Snapshot, Stop
 from harness.history.writer import Recorder

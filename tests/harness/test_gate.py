@@ -11,7 +11,8 @@ import pytest
 
 from harness.cli import gate_output, main
 from harness.errors import FileErrors
-from harness.experiment.loader import copy_into, load
+from harness.experiment.companions import copy_into
+from harness.experiment.loader import load
 from harness.experiment.shipped import experiment_files, folder
 from harness.gate import Ruling, decide
 from harness.history.manifest import write_manifest

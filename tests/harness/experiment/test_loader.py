@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import FileErrors
-from harness.experiment.loader import copy_into, golden_path, load, warnings
+from harness.experiment.companions import copy_into, golden_path
+from harness.experiment.contradictions import warnings
+from harness.experiment.loader import load
 from harness.experiment.shipped import experiment_files, folder
 from harness.run.load_place import Place
 from harness.run.offering import load_config
