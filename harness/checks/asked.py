@@ -7,11 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from harness.checks import (
-    baseline_steady,
-    clocks_agree,
-    fault_proven,
-    history_complete,
-    load_delivered,
     lost,
     ready_floor,
     recovers_within,
@@ -20,17 +15,16 @@ from harness.checks import (
     slo_met,
     stable_version,
     steady_state,
-    stopped,
-    undo_verified,
     undone_within,
     wrong_answers,
 )
 from harness.checks.answer import Answer, invalid
+from harness.checks.asked_instrument import instrument_questions
 from harness.checks.asked_service import service_promises
 from harness.experiment.model import Slo
 from harness.history import requests as outcomes
 from harness.history.columns import Mask
-from harness.history.records import LOAD_UNDO, ClockOffset, Phase
+from harness.history.records import LOAD_UNDO, Phase
 from harness.measure.case import Case
 from harness.measure.steady import bound
 from harness.units import format_duration, format_share
@@ -49,26 +43,9 @@ class Question:
 
 def questions(case: Case) -> Iterator[Question]:
     """The instrument first, then the promises that the experiment makes."""
-    yield from _instrument(case)
+    for name, expected, answer in instrument_questions(case):
+        yield Question(name, CheckKind.INSTRUMENT, expected, answer)
     yield from _promises(case)
-
-
-def _instrument(case: Case) -> Iterator[Question]:
-    load = case.spec.load
-
-    def ask(name: str, expected: str, answer: Callable[[Case], Answer]) -> Question:
-        return Question(name, CheckKind.INSTRUMENT, expected, answer)
-
-    limit = format_duration(load.lag_limit_ns)
-    yield ask("stopped", "the run ends by itself", _stopped)
-    yield ask("history_complete", "every arrival and phase recorded exactly once", _history_complete)
-    yield ask("load_delivered", f"{format_share(load.lag_share)} sent within {limit} of schedule", _load_delivered)
-    if load.workers > 1 or any(isinstance(record, ClockOffset) for record in case.history.actions):
-        bound = format_duration(load.clock_limit_ns)
-        yield ask("clocks_agree", f"the clocks of all load workers known to {bound}", _clocks_agree)
-    yield ask("baseline_steady", "every SLO met before the fault, all pods ready", _baseline_steady)
-    yield ask("fault_proven", "every fault injected, every claim of its effect seen", _fault_proven)
-    yield ask("undo_verified", "the cluster as before, nothing left of the fault", _undo_verified)
 
 
 def _promises(case: Case) -> Iterator[Question]:
@@ -114,90 +91,6 @@ def _promises(case: Case) -> Iterator[Question]:
 
 def _snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-# -- the instrument -----
-
-
-def _stopped(case: Case) -> Answer:
-    return stopped.stopped(case.timeline.stops, ended=case.timeline.span(Phase.END) is not None)
-
-
-def _history_complete(case: Case) -> Answer:
-    return history_complete.history_complete(
-        case.requests, case.timeline, case.history.damage, case.history.actions, case.spec.phases
-    )
-
-
-def _load_delivered(case: Case) -> Answer:
-    load, span = case.spec.load, _load_span(case)
-    return load_delivered.load_delivered(
-        case.requests,
-        case.baseline,
-        case.overall.unknown,
-        span,
-        offered=case.experiment.offered(span[1] - span[0] if span is not None else 0),
-        shape=load.shape,
-        arrivals=load.arrivals,
-        limit_ns=load.lag_limit_ns,
-        share=load.lag_share,
-    )
-
-
-def _clocks_agree(case: Case) -> Answer:
-    return clocks_agree.clocks_agree(
-        [record for record in case.history.actions if isinstance(record, ClockOffset)],
-        workers=case.spec.load.workers,
-        cut_short=bool(case.timeline.stops),
-        limit_ns=case.spec.load.clock_limit_ns,
-    )
-
-
-def _baseline_steady(case: Case) -> Answer:
-    rows = case.baseline
-    objectives = []
-    for slo in case.experiment.slos:
-        one = case.by_slo[slo.name]
-        objectives.append(
-            baseline_steady.Objective(name=slo.name, target=slo.target, bad=one.bad[rows], unknown=one.unknown[rows])
-        )
-    scheduled = case.requests.scheduled_ns[rows]
-    declared = case.spec.phases.baseline_ns
-    named = case.requests.pod.among(rows)
-    return baseline_steady.baseline_steady(scheduled, objectives, case.pods, named, case.baseline_span, declared)
-
-
-def _fault_proven(case: Case) -> Answer:
-    timeline = case.timeline
-    method = case.experiment.chaos.get("method") or ()
-    begin, end = timeline.start_of(Phase.FAULT), case.until_ns
-    span = (begin, end) if begin is not None and end is not None else None
-    return fault_proven.fault_proven(timeline.strikes, case.claims, timeline.activities, method, span)
-
-
-def _undo_verified(case: Case) -> Answer:
-    timeline = case.timeline
-    return undo_verified.undo_verified(
-        timeline.undo,
-        timeline.snapshots,
-        timeline.stops,
-        touched=bool(timeline.strikes),
-        ended=timeline.span(Phase.END) is not None,
-        not_rolled_back=_not_rolled_back(case),
-    )
-
-
-def _not_rolled_back(case: Case) -> list[str]:
-    """The experiment's own rollbacks that failed or never ended. Ours are told by the undo journal."""
-    ended = {one.name for one in case.timeline.activities if one.section == "rollbacks" and one.step == "end"}
-    return [
-        str(activity["name"])
-        for activity in case.experiment.chaos.get("rollbacks") or ()
-        if activity["provider"].get("module") != "harness.faults" and activity["name"] not in ended
-    ]
-
-
-# -- the promises -----
 
 
 def _slo_met(slo: Slo) -> Callable[[Case], Answer]:
@@ -271,7 +164,7 @@ def _replicas(limit_ns: int) -> Callable[[Case], Answer]:
 
 def _floor(floor: int) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
-        return ready_floor.ready_floor(case.pods, _load_span(case), floor)
+        return ready_floor.ready_floor(case.pods, case.load_span, floor)
 
     return answer
 
@@ -350,8 +243,3 @@ def _settles(case: Case) -> Answer:
         tally = case.tally(judged, slo)
         objectives.append(settles.Settled(name=slo.name, target=slo.target, tally=tally, first_bad_ns=first))
     return settles.settles(objectives, int(apart.sum()))
-
-
-def _load_span(case: Case) -> tuple[int, int] | None:
-    start, stop = case.timeline.start_ns, case.timeline.stop_ns
-    return (start, stop) if start is not None and stop is not None and stop > start else None

@@ -52,6 +52,12 @@ class Case:
         return read_timeline(self.history.actions, int(scheduled[-1]) if len(scheduled) else None)
 
     @cached_property
+    def load_span(self) -> tuple[int, int] | None:
+        """When arrivals were scheduled, where both ends are known."""
+        start, stop = self.timeline.start_ns, self.timeline.stop_ns
+        return (start, stop) if start is not None and stop is not None and stop > start else None
+
+    @cached_property
     def until_ns(self) -> int | None:
         """Where the observation of the fault ends: the undo begins, or the load stopped before it."""
         rollback, stop = self.timeline.start_of(Phase.ROLLBACK), self.timeline.stop_ns
@@ -61,11 +67,11 @@ class Case:
     @cached_property
     def mean_rate_per_s(self) -> float:
         """What the schedule expects over the load's time; the declared rate where it does not change."""
-        declared, start, stop = self.spec.load.rate_per_s, self.timeline.start_ns, self.timeline.stop_ns
-        if not self.experiment.rate_changes or start is None or stop is None or stop <= start:
+        declared, span = self.spec.load.rate_per_s, self.load_span
+        if not self.experiment.rate_changes or span is None:
             return declared
-        expected = float(self.experiment.offered(stop - start).expected(stop - start))
-        return expected / ((stop - start) / NS_PER_S) or declared
+        lasts_ns = span[1] - span[0]
+        return float(self.experiment.offered(lasts_ns).expected(lasts_ns)) / (lasts_ns / NS_PER_S) or declared
 
     @cached_property
     def baseline_span(self) -> tuple[int, int] | None:
