@@ -3,64 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
-from clusters.sandbox import defaults, rbac, structural
+from clusters.sandbox import pod_rules, rbac, structural
 from clusters.sandbox.amounts import parse
+from clusters.sandbox.causes import Faults
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.names import DNS_LABEL, SAID_LABEL, SAID_SUBDOMAIN, SUBDOMAIN, labels, qualified
 from clusters.sandbox.schema import fields, type_of
-from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object, Stored, thaw
-
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
-_DNS_LABEL = re.compile(_LABEL)
-_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
-_SAID_SUBDOMAIN = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-)
-_SAID_LABEL = (
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
-    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-)
-_SAID_VALUE = (
-    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
-    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
-    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-)
-
-
-class Faults:
-    """Collects what is wrong with one object."""
-
-    def __init__(self) -> None:
-        self.causes: list[tuple[str, str, str]] = []
-
-    def invalid(self, path: str, value: Any, why: str) -> None:
-        shown = f'"{value}"' if isinstance(value, str) else str(value)
-        self.causes.append((path, "FieldValueInvalid", f"Invalid value: {shown}: {why}"))
-
-    def required(self, path: str, why: str = "") -> None:
-        self.causes.append((path, "FieldValueRequired", "Required value" + (f": {why}" if why else "")))
-
-    def duplicate(self, path: str, value: Any) -> None:
-        self.causes.append((path, "FieldValueDuplicate", f'Duplicate value: "{value}"'))
-
-    def unsupported(self, path: str, value: Any, supported: Iterable[str]) -> None:
-        known = ", ".join(f'"{s}"' for s in supported)
-        said = f'Unsupported value: "{value}": supported values: {known}'
-        self.causes.append((path, "FieldValueNotSupported", said))
-
-    def forbidden(self, path: str, why: str) -> None:
-        self.causes.append((path, "FieldValueForbidden", f"Forbidden: {why}"))
+from clusters.sandbox.store import Object, Stored
 
 
 def check(kind: Kind, obj: Object, old: Stored | None) -> None:
@@ -96,36 +49,19 @@ def check_status(kind: Kind, obj: Object) -> None:
 def _metadata(kind: Kind, meta: Object, faults: Faults) -> None:
     name = meta.get("name") or meta.get("generateName", "").rstrip("-") or "x"
     if kind.key in ("namespaces", "services"):
-        if not _DNS_LABEL.fullmatch(name) or len(name) > 63:
-            faults.invalid("metadata.name", name, _SAID_LABEL)
+        if not DNS_LABEL.fullmatch(name) or len(name) > 63:
+            faults.invalid("metadata.name", name, SAID_LABEL)
     elif kind.group == rbac.GROUP:
         if name in (".", "..") or "/" in name or "%" in name:
             faults.invalid("metadata.name", name, "may not contain '/' or '%', and may not be '.' or '..'")
-    elif not _SUBDOMAIN.fullmatch(name) or len(name) > 253:
-        faults.invalid("metadata.name", name, _SAID_SUBDOMAIN)
+    elif not SUBDOMAIN.fullmatch(name) or len(name) > 253:
+        faults.invalid("metadata.name", name, SAID_SUBDOMAIN)
     labels(meta.get("labels") or {}, "metadata.labels", faults)
     for key in meta.get("annotations") or {}:
-        if not _key(key.lower()):
+        if not qualified(key.lower()):
             faults.invalid(
                 "metadata.annotations", key, "name part must consist of alphanumeric characters, '-', '_' or '.'"
             )
-
-
-def _key(key: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    return bool(_QUALIFIED.fullmatch(name)) and len(name) <= 63 and (not slash or bool(_SUBDOMAIN.fullmatch(prefix)))
-
-
-def labels(given: Object, path: str, faults: Faults) -> None:
-    """Keys are qualified names, values at most 63 plain characters."""
-    for key, value in given.items():
-        if not _key(key):
-            why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-            faults.invalid(path, key, f"{why}alphanumeric character")
-        if not _VALUE.fullmatch(value):
-            faults.invalid(path, value, _SAID_VALUE)
-        elif len(value) > 63:
-            faults.invalid(path, value, "must be no more than 63 bytes")
 
 
 def _required(obj: Any, type_name: str | None, path: str, faults: Faults) -> None:
@@ -145,161 +81,6 @@ def _required(obj: Any, type_name: str | None, path: str, faults: Faults) -> Non
                 _required(item, field.of, f"{inner}[{i}]", faults)
         elif not field.shape:
             _required(value, field.of, inner, faults)
-
-
-def pod_spec(spec: Object, path: str, faults: Faults) -> None:
-    """The rules for a pod, alone or in a template."""
-    names: set[str] = set()
-    volumes = {v["name"] for v in spec.get("volumes") or ()}
-    for field in ("initContainers", "containers"):
-        for i, container in enumerate(spec.get(field) or ()):
-            at = f"{path}.{field}[{i}]"
-            if not _DNS_LABEL.fullmatch(container["name"]):
-                faults.invalid(f"{at}.name", container["name"], _SAID_LABEL)
-            if container["name"] in names:
-                faults.duplicate(f"{at}.name", container["name"])
-            names.add(container["name"])
-            _container(container, at, volumes, faults)
-    if not spec.get("containers"):
-        faults.required(f"{path}.containers")
-    if spec.get("restartPolicy", "Always") not in ("Always", "OnFailure", "Never"):
-        faults.unsupported(f"{path}.restartPolicy", spec["restartPolicy"], ("Always", "OnFailure", "Never"))
-    if spec.get("terminationGracePeriodSeconds", 0) < 0:
-        faults.invalid(
-            f"{path}.terminationGracePeriodSeconds",
-            spec["terminationGracePeriodSeconds"],
-            "must be greater than or equal to 0",
-        )
-    for i, spread in enumerate(spec.get("topologySpreadConstraints") or ()):
-        if spread["maxSkew"] < 1:
-            faults.invalid(
-                f"{path}.topologySpreadConstraints[{i}].maxSkew", spread["maxSkew"], "must be greater than zero"
-            )
-        if spread["whenUnsatisfiable"] not in ("DoNotSchedule", "ScheduleAnyway"):
-            at = f"{path}.topologySpreadConstraints[{i}].whenUnsatisfiable"
-            faults.unsupported(at, spread["whenUnsatisfiable"], ("DoNotSchedule", "ScheduleAnyway"))
-
-
-def _container(container: Object, path: str, volumes: set[str], faults: Faults) -> None:
-    if not container.get("image"):
-        faults.required(f"{path}.image")
-    for i, port in enumerate(container.get("ports") or ()):
-        if not 0 < port["containerPort"] < 65536:
-            faults.invalid(
-                f"{path}.ports[{i}].containerPort", port["containerPort"], "must be between 1 and 65535, inclusive"
-            )
-    for i, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount["name"] not in volumes:
-            faults.causes.append(
-                (f"{path}.volumeMounts[{i}].name", "FieldValueNotFound", f'Not found: "{mount["name"]}"')
-            )
-    for name in _PROBES:
-        probe = container.get(name)
-        if probe is not None:
-            _handler(probe, f"{path}.{name}", faults)
-            for field in (
-                "initialDelaySeconds",
-                "timeoutSeconds",
-                "periodSeconds",
-                "successThreshold",
-                "failureThreshold",
-            ):
-                if probe.get(field, 0) < 0:
-                    faults.invalid(f"{path}.{name}.{field}", probe[field], "must be greater than or equal to 0")
-            if name != "readinessProbe" and probe.get("successThreshold", 1) not in (0, 1):
-                faults.invalid(f"{path}.{name}.successThreshold", probe["successThreshold"], "must be 1")
-    for name in ("preStop", "postStart"):
-        if hook := (container.get("lifecycle") or {}).get(name):
-            _handler(hook, f"{path}.lifecycle.{name}", faults)
-    resources = container.get("resources") or {}
-    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-    for name, value in requests.items():
-        if name in limits and parse(value) > parse(limits[name]):
-            said = f"must be less than or equal to {name} limit of {limits[name]}"
-            faults.invalid(f"{path}.resources.requests", value, said)
-    for name in {n for n in (*limits, *requests) if "/" in n}:
-        if parse(limits.get(name, requests.get(name))).denominator != 1:
-            faults.invalid(f"{path}.resources.limits[{name}]", limits.get(name), "must be an integer")
-        if name not in limits:
-            faults.required(f"{path}.resources.limits", "Limit must be set for non overcommitable resources")
-        elif name in requests and parse(requests[name]) != parse(limits[name]):
-            faults.invalid(
-                f"{path}.resources.requests", requests[name], f"must be equal to {name} limit of {limits[name]}"
-            )
-
-
-def _handler(handler: Object, path: str, faults: Faults) -> None:
-    given = [h for h in _HANDLERS if h in handler]
-    if not given:
-        faults.required(path, "must specify a handler type")
-    for extra in given[1:]:
-        faults.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type")
-    for name in ("httpGet", "tcpSocket"):
-        port = (handler.get(name) or {}).get("port")
-        if isinstance(port, int) and not 0 < port < 65536:
-            faults.invalid(f"{path}.{name}.port", port, "must be between 1 and 65535, inclusive")
-
-
-def _pod(pod: Object, old: Stored | None, faults: Faults) -> None:
-    pod_spec(pod["spec"], "spec", faults)
-    if old is None:
-        return
-    before, after = _fixed(old["spec"]), _fixed(pod["spec"])
-    added = pod["spec"].get("tolerations") or []
-    if before != after or any(t not in added for t in old["spec"].get("tolerations") or ()):
-        faults.forbidden(
-            "spec",
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-            "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-            "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
-        )
-
-
-def _fixed(spec: Object) -> Object:
-    """A pod's spec, defaults filled in, without what an update may change."""
-    spec = thaw(spec)
-    defaults.pod_spec(spec)
-    kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations", "schedulingGates")}
-    for field in ("containers", "initContainers"):
-        if field in spec:
-            kept[field] = [{k: v for k, v in c.items() if k != "image"} for c in spec[field]]
-    return kept
-
-
-def _workload(obj: Object, old: Stored | None, faults: Faults) -> None:
-    spec = obj["spec"]
-    for field in ("replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"):
-        if spec.get(field, 0) < 0:
-            faults.invalid(f"spec.{field}", spec[field], "must be greater than or equal to 0")
-    template, selector = spec.get("template") or {}, spec.get("selector") or {}
-    pod_labels = (template.get("metadata") or {}).get("labels") or {}
-    labels(pod_labels, "spec.template.metadata.labels", faults)
-    matches = label_matcher(selector)
-    if matches is None:
-        faults.invalid("spec.selector", "{}", f"empty selector is invalid for {obj['kind'].lower()}")
-    elif not matches(pod_labels):
-        shown = "map[string]string{" + ", ".join(f'"{k}":"{v}"' for k, v in sorted(pod_labels.items())) + "}"
-        said = f"Invalid value: {shown}: `selector` does not match template `labels`"
-        faults.causes.append(("spec.template.metadata.labels", "FieldValueInvalid", said))
-    pod_spec(template.get("spec") or {}, "spec.template.spec", faults)
-    if (template.get("spec") or {}).get("restartPolicy", "Always") != "Always":
-        faults.unsupported("spec.template.spec.restartPolicy", template["spec"]["restartPolicy"], ("Always",))
-    if old is not None and old["spec"].get("selector") != selector:
-        faults.invalid("spec.selector", "...", "field is immutable")
-    strategy = spec.get("strategy") or {}
-    if strategy.get("type", "RollingUpdate") not in ("Recreate", "RollingUpdate"):
-        faults.unsupported("spec.strategy.type", strategy["type"], ("Recreate", "RollingUpdate"))
-    rolling = strategy.get("rollingUpdate") or {}
-    if strategy.get("type") == "Recreate" and rolling:
-        why = "may not be specified when strategy `type` is 'Recreate'"
-        faults.forbidden("spec.strategy.rollingUpdate", why)
-    if _none(rolling.get("maxSurge", 1)) and _none(rolling.get("maxUnavailable", 1)):
-        why = "may not be 0 when `maxSurge` is 0"
-        faults.invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling.get("maxUnavailable"), why)
-
-
-def _none(value: Any) -> bool:
-    return str(value) in ("0", "0%")
 
 
 def _service(obj: Object, old: Stored | None, faults: Faults) -> None:
@@ -375,7 +156,7 @@ def _quota(obj: Object, old: Stored | None, faults: Faults) -> None:
     for name, amount in ((obj.get("spec") or {}).get("hard") or {}).items():
         if parse(amount) < 0:
             faults.invalid(f"spec.hard[{name}]", amount, "must be greater than or equal to 0")
-        if not _key(name):
+        if not qualified(name):
             faults.invalid(f"spec.hard[{name}]", name, "must be a standard resource type or fully qualified")
     if old is not None and (obj.get("spec") or {}).get("scopes") != old["spec"].get("scopes"):
         faults.invalid("spec.scopes", (obj.get("spec") or {}).get("scopes"), "field is immutable")
@@ -386,7 +167,7 @@ def _definition(obj: Object, old: Stored | None, faults: Faults) -> None:
     names, versions, group = spec["names"], spec["versions"], spec["group"]
     if obj["metadata"].get("name") != f"{names['plural']}.{group}":
         faults.invalid("metadata.name", obj["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group')
-    if not _SUBDOMAIN.fullmatch(group) or "." not in group:
+    if not SUBDOMAIN.fullmatch(group) or "." not in group:
         faults.invalid("spec.group", group, "should be a domain with at least one dot")
     if spec["scope"] not in ("Cluster", "Namespaced"):
         faults.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced"))
@@ -451,10 +232,10 @@ def _binding(obj: Object, old: Stored | None, faults: Faults) -> None:
 
 
 _KINDS: dict[str, Callable[[Object, Stored | None, Faults], None]] = {
-    "pods": _pod,
-    "deployments": _workload,
-    "replicasets": _workload,
-    "daemonsets": _workload,
+    "pods": pod_rules.pod,
+    "deployments": pod_rules.workload,
+    "replicasets": pod_rules.workload,
+    "daemonsets": pod_rules.workload,
     "services": _service,
     "poddisruptionbudgets": _budget,
     "leases": _lease,
