@@ -8,8 +8,8 @@ from typing import Any
 
 from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.objects import Object, now, thaw
 from clusters.sandbox.schema import Field, fields, type_of
-from clusters.sandbox.store import Object, now, thaw
 
 Path = tuple[str, ...]  # steps as in fieldsV1: `f:spec`, `k:{"name":"a"}`, `v:"x"`
 

@@ -16,9 +16,10 @@ import yaml
 from aiohttp import web
 
 from clusters.sandbox.errors import ApiError, BadRequest, Invalid
+from clusters.sandbox.objects import Object, Stored
 from clusters.sandbox.rbac import AUTHENTICATED, MASTERS, SERVICE_ACCOUNT, UNAUTHENTICATED, User
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Object, Store, Stored
+from clusters.sandbox.store import Store
 
 ADMIN = User("sandbox-admin", (MASTERS, AUTHENTICATED))
 ANONYMOUS = User("system:anonymous", (UNAUTHENTICATED,))

@@ -12,8 +12,8 @@ from aiohttp import web
 from clusters.sandbox import protobuf
 from clusters.sandbox.errors import ApiError, BadRequest
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.objects import Object
 from clusters.sandbox.rbac import User
-from clusters.sandbox.store import Object
 
 
 @dataclass(slots=True)

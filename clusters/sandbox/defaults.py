@@ -15,8 +15,9 @@ from clusters.sandbox.amounts import canonical, parse
 from clusters.sandbox.controllers import definitions
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.objects import Object, Stored, thaw
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Object, Store, Stored, thaw
+from clusters.sandbox.store import Store
 
 _ACCOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 _AUTHORITY = "kube-root-ca.crt"

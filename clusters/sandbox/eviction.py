@@ -8,8 +8,9 @@ from aiohttp import web
 
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError, BadRequest, TooManyRequests
+from clusters.sandbox.objects import Object, Stored, now, thaw
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object, Store, Stored, now, thaw
+from clusters.sandbox.store import Store
 from clusters.sandbox.verbs import delete_options
 
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."

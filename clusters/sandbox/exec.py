@@ -16,7 +16,8 @@ from aiohttp import WSMsgType, web
 from clusters.sandbox import spdy
 from clusters.sandbox.call import Call
 from clusters.sandbox.errors import ApiError, BadRequest
-from clusters.sandbox.store import Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Store
 from clusters.sandbox.streams import Kubelet, container_of
 
 _WEBSOCKET_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")  # the first both sides know is used

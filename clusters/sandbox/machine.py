@@ -23,10 +23,11 @@ from clusters.sandbox.controllers.tainteviction import TaintEvictions
 from clusters.sandbox.kubelet.images import Images
 from clusters.sandbox.kubelet.kubelet import Kubelet
 from clusters.sandbox.node import ACTIONS, AdminDoor
+from clusters.sandbox.objects import Object
 from clusters.sandbox.scheduler import Scheduler
 from clusters.sandbox.service_feed import ServiceFeed
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 
 class _Closable(Protocol):

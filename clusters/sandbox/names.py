@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from clusters.sandbox.causes import Faults
-from clusters.sandbox.store import Object
+from clusters.sandbox.objects import Object
 
 _LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")

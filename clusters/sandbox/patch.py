@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from clusters.sandbox.errors import ApiError, BadRequest
+from clusters.sandbox.objects import thaw
 from clusters.sandbox.schema import Field, fields
-from clusters.sandbox.store import thaw
 
 _ORDER, _PRIMITIVES = "$setElementOrder/", "$deleteFromPrimitiveList/"
 

@@ -8,8 +8,8 @@ from clusters.sandbox import defaults
 from clusters.sandbox.amounts import parse
 from clusters.sandbox.causes import Faults
 from clusters.sandbox.names import DNS_LABEL, SAID_LABEL, labels
+from clusters.sandbox.objects import Object, Stored, thaw
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object, Stored, thaw
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")

@@ -10,7 +10,8 @@ from typing import Any
 from clusters.sandbox.amounts import canonical, parse, pod_total, seconds
 from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.store import Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Store
 
 Usage = dict[str, Fraction]
 

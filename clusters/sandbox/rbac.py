@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from clusters.sandbox.errors import ApiError
-from clusters.sandbox.store import Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Store
 
 GROUP = "rbac.authorization.k8s.io"
 MASTERS, AUTHENTICATED, UNAUTHENTICATED = "system:masters", "system:authenticated", "system:unauthenticated"

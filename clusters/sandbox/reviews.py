@@ -8,8 +8,8 @@ from aiohttp import web
 
 from clusters.sandbox.call import answer
 from clusters.sandbox.errors import ApiError, BadRequest, Invalid
+from clusters.sandbox.objects import Object
 from clusters.sandbox.rbac import Act, Rights, User
-from clusters.sandbox.store import Object
 
 _RULE = ("verbs", "apiGroups", "resources", "resourceNames", "nonResourceURLs")
 

@@ -12,6 +12,7 @@ from typing import Any
 from clusters.sandbox.amounts import pod_requests
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_terminating, owner_reference, set_condition
+from clusters.sandbox.objects import Object
 from clusters.sandbox.scheduling_rules import (
     NodeView,
     affinity_filter,
@@ -21,7 +22,7 @@ from clusters.sandbox.scheduling_rules import (
     spread_filter,
     tolerates,
 )
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 _COMPONENT = "default-scheduler"
 # For which reasons of its refusal a pod is looked at again when another pod changes, as the queueing hints of 1.36 have
@@ -210,7 +211,7 @@ class Scheduler:
         self._store.mutate("pods", meta["name"], meta["namespace"], bind)
         bound = self._store.mutate("pods", meta["name"], meta["namespace"], note, status=True)
         text = f"Successfully assigned {meta['namespace']}/{meta['name']} to {view.name}"
-        self._store.record_event(bound, "Normal", "Scheduled", text, _COMPONENT)
+        self._store.events.record(bound, "Normal", "Scheduled", text, _COMPONENT)
 
     # Failing
 
@@ -229,7 +230,7 @@ class Scheduler:
         earliest = time.monotonic() + min(_FIRST_RETRY_S * 2**tries, _LAST_RETRY_S)
         self._waiting[key] = _Refused(tries + 1, earliest, frozenset(against) or frozenset({"no node"}))
         self._queue.add_after(key, _LOOKED_AT_AGAIN_S)
-        self._store.record_event(pod, "Warning", "FailedScheduling", text, _COMPONENT)
+        self._store.events.record(pod, "Warning", "FailedScheduling", text, _COMPONENT)
         self._say_unschedulable(pod, "Unschedulable", text)
 
     def _say_unschedulable(self, pod: Object, reason: str, text: str) -> None:

@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from clusters.sandbox.amounts import amounts
+from clusters.sandbox.objects import Object
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object
 
 Pod = Mapping[str, Any]
 

@@ -8,73 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import json
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clusters.sandbox.errors import AlreadyExists, ApiError, Conflict, Expired, Invalid, NotFound, TooManyRequests
+from clusters.sandbox.errors import AlreadyExists, ApiError, Conflict, Expired, NotFound
+from clusters.sandbox.events import Events
 from clusters.sandbox.kinds import BUILT_IN, Kind
+from clusters.sandbox.objects import Object, Stored, now, thaw
 from clusters.sandbox.selectors import label_matcher
 
-__all__ = [
-    "AlreadyExists",
-    "ApiError",
-    "Change",
-    "Conflict",
-    "Invalid",
-    "NotFound",
-    "Store",
-    "TooManyRequests",
-    "Watch",
-    "now",
-    "thaw",
-]
-
-Object = dict[str, Any]
 Changes = list["Change"]
 
 _KEPT_CHANGES = 1000  # per resource; a watch from further back is told 410 Expired, as after a compaction
-_KEPT_EVENTS = 2000
 _FIRST_REVISION = 1000  # what lies before it is forgotten, as in a server that was restarted
 _NO_GENERATION = {"configmaps", "secrets", "events", "leases", "namespaces", "services", "nodes", "endpointslices"}
 _NO_GENERATION |= {"roles", "rolebindings", "clusterroles", "clusterrolebindings", "serviceaccounts", "resourcequotas"}
-
-
-def now() -> str:
-    """The present as metav1.Time (whole seconds, UTC)."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def thaw(value: Any) -> Any:
-    """A deep copy of JSON data, free to change."""
-    if isinstance(value, dict):
-        return {k: thaw(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [thaw(v) for v in value]
-    return value
-
-
-class Stored(dict[str, Any]):
-    """An object in the store, with its JSON once somebody asked for it."""
-
-    __slots__ = ("_item",)
-
-    def item(self) -> bytes:
-        """As JSON without apiVersion and kind, as it stands in the list of a built-in kind; made once."""
-        try:
-            return self._item  # type: ignore[has-type, no-any-return]
-        except AttributeError:
-            bare = {k: v for k, v in self.items() if k not in ("apiVersion", "kind")}
-            self._item = json.dumps(bare, separators=(",", ":")).encode()
-            return self._item
-
-    def wire(self, api_version: str = "") -> bytes:
-        """The whole object as JSON; custom ones under the version that was asked for."""
-        head = f'{{"kind":"{self["kind"]}","apiVersion":"{api_version or self["apiVersion"]}",'
-        return head.encode() + self.item()[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +79,7 @@ class Store:
         self._log: dict[str, deque[Change]] = {}
         self._dropped: dict[str, int] = {}
         self._watches: dict[str, set[Watch]] = {}
-        self._events: dict[tuple[str, ...], str] = {}
+        self.events = Events(self)
 
     # Reading
 
@@ -351,40 +302,6 @@ class Store:
         for listener in self.on_write:
             listener(kind, change)
         return stored
-
-    # Events
-
-    def record_event(self, involved: Object, type_: str, reason: str, message: str, component: str = "sandbox") -> None:
-        """Writes an Event about an object, or counts it up when the same was said before. `type_`: Normal, Warning."""
-        meta = involved["metadata"]
-        namespace = meta.get("namespace") or "default"
-        same = (meta.get("uid", ""), type_, reason, message)
-        known = self.find("events", self._events.get(same, ""), namespace)
-        if known is not None:
-            again = thaw(known) | {"count": known["count"] + 1, "lastTimestamp": now()}
-            self.update("events", again)
-            return
-        kind = involved.get("kind", "")
-        reference: Object = {"kind": kind, "name": meta["name"], "uid": meta.get("uid", "")}
-        if meta.get("namespace"):
-            reference["namespace"] = meta["namespace"]
-        reference |= {"apiVersion": involved.get("apiVersion", "v1")}
-        if "resourceVersion" in meta:
-            reference["resourceVersion"] = meta["resourceVersion"]
-        name = f"{meta['name']}.{uuid.uuid4().hex[:16]}"
-        event: Object = {"metadata": {"name": name}, "involvedObject": reference, "reason": reason, "message": message}
-        event |= {"type": type_, "count": 1, "firstTimestamp": now(), "lastTimestamp": now()}
-        event |= {"source": {"component": component}, "reportingComponent": component, "reportingInstance": ""}
-        event |= {"eventTime": None}
-        self.create("events", event, namespace)
-        self._events[same] = name
-        if len(self._events) > _KEPT_EVENTS:
-            oldest = next(iter(self._events))
-            gone = self._events.pop(oldest)
-            for space in self._objects["events"].values():
-                if gone in space:
-                    self.delete("events", gone, space[gone]["metadata"]["namespace"])
-                    break
 
 
 def _wish(kind: Kind, obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from aiohttp import web
 
 from clusters.sandbox.call import Call
 from clusters.sandbox.errors import ApiError, BadRequest, NotFound
-from clusters.sandbox.store import Object, Store, Stored, Watch
+from clusters.sandbox.objects import Object, Stored
+from clusters.sandbox.store import Store, Watch
 
 _POLL_S = 0.1
 _HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "host", "authorization", "content-length", "te"}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from clusters.sandbox.store import thaw
+from clusters.sandbox.objects import thaw
 
 Schema = dict[str, Any]
 Cause = tuple[str, str, str]  # field, reason, message

@@ -7,8 +7,9 @@ from aiohttp import web
 from clusters.sandbox.apply import track
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import BadRequest, Conflict, Invalid
+from clusters.sandbox.objects import Object, Stored, now, thaw
 from clusters.sandbox.patch import json_patch, merge
-from clusters.sandbox.store import Object, Store, Stored, now, thaw
+from clusters.sandbox.store import Store
 
 
 def scale_of(obj: Stored) -> Object:

@@ -12,8 +12,8 @@ from clusters.sandbox.causes import Faults
 from clusters.sandbox.errors import Invalid
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.names import DNS_LABEL, SAID_LABEL, SAID_SUBDOMAIN, SUBDOMAIN, labels, qualified
+from clusters.sandbox.objects import Object, Stored
 from clusters.sandbox.schema import fields, type_of
-from clusters.sandbox.store import Object, Stored
 
 
 def check(kind: Kind, obj: Object, old: Stored | None) -> None:

@@ -16,10 +16,11 @@ from clusters.sandbox import rbac, structural, tables, validation
 from clusters.sandbox.apply import apply, track
 from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
+from clusters.sandbox.objects import Object, Stored, thaw
 from clusters.sandbox.patch import json_patch, merge, strategic
 from clusters.sandbox.schema import Decoder, type_of
 from clusters.sandbox.selectors import field_matcher, label_matcher
-from clusters.sandbox.store import Object, Store, Stored, thaw
+from clusters.sandbox.store import Store
 
 _PATCHES = ("json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
 _RETURNED = {"pods", "services", "namespaces", "serviceaccounts", "resourcequotas"}  # what a delete answers with

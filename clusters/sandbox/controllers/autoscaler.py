@@ -11,8 +11,9 @@ from clusters.sandbox.controllers import replica_count
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import condition, is_terminating, set_condition
 from clusters.sandbox.controllers.replica_count import MetricError, Past, PodState, Proposal, Sample
+from clusters.sandbox.objects import Object, now
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Change, Object, Store, now
+from clusters.sandbox.store import Change, Store
 
 _KEY = "horizontalpodautoscalers"
 _COMPONENT = "horizontal-pod-autoscaler"
@@ -78,7 +79,7 @@ class Autoscalers:
             why = f'the HPA controller was unable to get the target\'s current scale: {plural} "{{}}" not found'
             why = why.format(spec["scaleTargetRef"]["name"])
             told.append(("AbleToScale", "False", "FailedGetScale", why))
-            self._store.record_event(autoscaler, "Warning", "FailedGetScale", why.partition(": ")[2], _COMPONENT)
+            self._store.events.record(autoscaler, "Warning", "FailedGetScale", why.partition(": ")[2], _COMPONENT)
             return status
         told.append(
             (
@@ -115,7 +116,7 @@ class Autoscalers:
             said = f"the HPA controller was able to update the target scale to {wish}"
             told.append(("AbleToScale", "True", "SucceededRescale", said))
             text = f"New size: {wish}; reason: {reason}"
-            self._store.record_event(autoscaler, "Normal", "SuccessfulRescale", text, _COMPONENT)
+            self._store.events.record(autoscaler, "Normal", "SuccessfulRescale", text, _COMPONENT)
             status["lastScaleTime"] = now()
         return status | {"desiredReplicas": wish}
 
@@ -180,10 +181,10 @@ class Autoscalers:
             reason = f"FailedGet{kind}Metric"
             message = f"the HPA was unable to compute the replica count: {why}"
             told.append(("ScalingActive", "False", reason, message))
-            self._store.record_event(autoscaler, "Warning", reason, why, _COMPONENT)
+            self._store.events.record(autoscaler, "Warning", reason, why, _COMPONENT)
             count = len(autoscaler["spec"].get("metrics") or ())
             text = f"invalid metrics ({len(failures)} invalid out of {count}), first error is: {why}"
-            self._store.record_event(autoscaler, "Warning", "FailedComputeMetricsReplicas", text, _COMPONENT)
+            self._store.events.record(autoscaler, "Warning", "FailedComputeMetricsReplicas", text, _COMPONENT)
             return None, "", seen
         said = f"the HPA was able to successfully calculate a replica count from {name}"
         told.append(("ScalingActive", "True", "ValidMetricFound", said))

@@ -18,8 +18,10 @@ from clusters.sandbox.controllers.pods import (
     pod_from,
     template_hash,
 )
+from clusters.sandbox.errors import ApiError
+from clusters.sandbox.objects import Object
 from clusters.sandbox.scheduling_rules import NodeView, affine_to_node, tolerates
-from clusters.sandbox.store import ApiError, Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 HASH = "controller-revision-hash"
 _COMPONENT = "daemonset-controller"
@@ -89,7 +91,7 @@ class DaemonSets:
         for pod in present:
             if (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed") and not is_terminating(pod):
                 text = f"Found failed daemon pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-                self._store.record_event(owner, "Warning", "FailedDaemonPod", f"{text}, will try to kill it")
+                self._store.events.record(owner, "Warning", "FailedDaemonPod", f"{text}, will try to kill it")
                 self._delete(owner, pod)
         alive = [pod for pod in present if is_active(pod)]
         # As with every controller of one pod a node: the next one comes when the last one is really gone.
@@ -114,17 +116,17 @@ class DaemonSets:
         try:
             made = self._store.create("pods", pod)
         except ApiError as error:
-            self._store.record_event(owner, "Warning", "FailedCreate", f"Error creating: {error.message}", _COMPONENT)
+            self._store.events.record(owner, "Warning", "FailedCreate", f"Error creating: {error.message}", _COMPONENT)
             self._queue.add_after((owner["metadata"]["namespace"], owner["metadata"]["name"]), 1.0)
             return
         text = f"Created pod: {made['metadata']['name']}"
-        self._store.record_event(owner, "Normal", "SuccessfulCreate", text, _COMPONENT)
+        self._store.events.record(owner, "Normal", "SuccessfulCreate", text, _COMPONENT)
 
     def _delete(self, owner: Object, pod: Object) -> None:
         meta = pod["metadata"]
         self._store.delete("pods", meta["name"], meta["namespace"], uid=meta["uid"])
         text = f"Deleted pod: {meta['name']}"
-        self._store.record_event(owner, "Normal", "SuccessfulDelete", text, _COMPONENT)
+        self._store.events.record(owner, "Normal", "SuccessfulDelete", text, _COMPONENT)
 
     def _roll(self, owner: Object, wanted: list[str], by_node: Mapping[str, list[Object]], digest: str) -> None:
         """Replaces pods of an older template: those that are not available at once, others as maxUnavailable allows."""

@@ -7,7 +7,8 @@ from typing import Any
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_terminating, set_condition
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Change, Store
 
 _FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _DEFINITIONS = "customresourcedefinitions"

@@ -29,8 +29,10 @@ from clusters.sandbox.controllers.revisions import (
     revision_of,
     sizes,
 )
+from clusters.sandbox.errors import AlreadyExists, ApiError
+from clusters.sandbox.objects import Object
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import AlreadyExists, ApiError, Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 _COMPONENT = "deployment-controller"
 
@@ -188,7 +190,7 @@ class Deployments:
     def _say_scaled(self, deployment: Object, replica_set: Object, before: int, after: int) -> None:
         way = "up" if after > before else "down"
         message = f"Scaled {way} replica set {replica_set['metadata']['name']} from {before} to {after}"
-        self._store.record_event(deployment, "Normal", "ScalingReplicaSet", message, _COMPONENT)
+        self._store.events.record(deployment, "Normal", "ScalingReplicaSet", message, _COMPONENT)
 
     # Strategies
 

@@ -9,7 +9,7 @@ from typing import Any
 from clusters.sandbox.amounts import seconds
 from clusters.sandbox.controllers import rollout
 from clusters.sandbox.controllers.pods import condition, set_condition
-from clusters.sandbox.store import Object, thaw
+from clusters.sandbox.objects import Object, thaw
 
 _COMPLETE, _OVERDUE = "NewReplicaSetAvailable", "ProgressDeadlineExceeded"
 

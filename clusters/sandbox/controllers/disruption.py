@@ -15,8 +15,9 @@ from clusters.sandbox.controllers.pods import (
     owner_reference,
     set_condition,
 )
+from clusters.sandbox.objects import Object
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 # An eviction that was allowed but whose pod is still there after this time no longer counts against the budget.
 _FORGOTTEN_AFTER_S = 120

@@ -8,8 +8,9 @@ from typing import Any
 
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_ready, is_terminating, suffix
+from clusters.sandbox.objects import Object
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"

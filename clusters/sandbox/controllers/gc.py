@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_terminating
-from clusters.sandbox.store import Change, NotFound, Object, Store
+from clusters.sandbox.errors import NotFound
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Change, Store
 
 
 class Item(NamedTuple):

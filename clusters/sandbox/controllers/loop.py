@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from clusters.sandbox.errors import ApiError, Conflict, NotFound
 from clusters.sandbox.kinds import Kind
-from clusters.sandbox.store import ApiError, Change, Conflict, NotFound, Store
+from clusters.sandbox.store import Change, Store
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_terminating
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Change, Store
 
 # Owners first: nothing of what is deleted here is made again by its controller.
 _FIRST = ("horizontalpodautoscalers", "deployments", "daemonsets", "replicasets")

@@ -8,8 +8,9 @@ from typing import Any
 
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import condition, is_ready
+from clusters.sandbox.objects import Object, now
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Change, Object, Store, now
+from clusters.sandbox.store import Change, Store
 
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -90,7 +91,7 @@ class NodeLifecycle:
 
         changed = self._store.mutate("nodes", name, None, write, status=True)
         text = f"Node {name} status is now: NodeNotReady"
-        self._store.record_event(changed, "Normal", "NodeNotReady", text, _COMPONENT)
+        self._store.events.record(changed, "Normal", "NodeNotReady", text, _COMPONENT)
         self._mark_pods(name)
 
     def _mark_pods(self, node: str) -> None:
@@ -105,7 +106,7 @@ class NodeLifecycle:
                         entry |= {"status": "False", "lastTransitionTime": now()}
 
             self._store.mutate("pods", pod["metadata"]["name"], pod["metadata"]["namespace"], write, status=True)
-            self._store.record_event(pod, "Warning", "NodeNotReady", "Node is not ready", _COMPONENT)
+            self._store.events.record(pod, "Warning", "NodeNotReady", "Node is not ready", _COMPONENT)
 
     def _taint(self, name: str) -> None:
         """Taints that follow from the node's condition and its cordon."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from clusters.sandbox.amounts import seconds
 from clusters.sandbox.kinds import Kind
+from clusters.sandbox.objects import Object, now, thaw
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import Object, Store, now, thaw
+from clusters.sandbox.store import Store
 
 # Kubernetes' alphabet for generated names: no vowels, nothing that looks like something else.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

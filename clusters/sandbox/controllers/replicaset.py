@@ -20,8 +20,10 @@ from clusters.sandbox.controllers.pods import (
     pod_from,
     set_condition,
 )
+from clusters.sandbox.errors import ApiError, NotFound
+from clusters.sandbox.objects import Object
 from clusters.sandbox.selectors import label_matcher
-from clusters.sandbox.store import ApiError, Change, NotFound, Object, Store
+from clusters.sandbox.store import Change, Store
 
 _BURST = 500  # pods made or deleted in one go, as the real controller's burstReplicas
 
@@ -85,13 +87,13 @@ class ReplicaSets:
             try:
                 pod = self._store.create("pods", pod_from(owner["spec"]["template"], owner, kind))
             except ApiError as error:
-                self._store.record_event(
+                self._store.events.record(
                     owner, "Warning", "FailedCreate", f"Error creating: {error.message}", "replicaset-controller"
                 )
                 meta = owner["metadata"]
                 self._queue.add_after((meta["namespace"], meta["name"]), 1.0)
                 return error
-            self._store.record_event(
+            self._store.events.record(
                 owner, "Normal", "SuccessfulCreate", f"Created pod: {pod['metadata']['name']}", "replicaset-controller"
             )
         return None
@@ -102,7 +104,7 @@ class ReplicaSets:
             self._store.delete("pods", meta["name"], meta["namespace"], uid=meta["uid"])
         except NotFound:
             return
-        self._store.record_event(
+        self._store.events.record(
             owner, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}", "replicaset-controller"
         )
 

@@ -7,7 +7,8 @@ import time
 from clusters.sandbox import quota
 from clusters.sandbox.amounts import seconds
 from clusters.sandbox.controllers.loop import Informers, Reconciler
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.objects import Object
+from clusters.sandbox.store import Change, Store
 
 
 class ResourceQuotas:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from clusters.sandbox.controllers import rollout
-from clusters.sandbox.store import Object, thaw
+from clusters.sandbox.objects import Object, thaw
 
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"

@@ -7,7 +7,7 @@ from typing import Any
 
 from clusters.sandbox.amounts import scaled
 from clusters.sandbox.controllers.pods import newest_first
-from clusters.sandbox.store import Object
+from clusters.sandbox.objects import Object
 
 
 def fences(deployment: Mapping[str, Any]) -> tuple[int, int]:

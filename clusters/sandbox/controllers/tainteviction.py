@@ -8,8 +8,9 @@ from typing import Any
 
 from clusters.sandbox.controllers.loop import Informers, Reconciler
 from clusters.sandbox.controllers.pods import is_active, set_condition
+from clusters.sandbox.objects import Object
 from clusters.sandbox.scheduling_rules import tolerates
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 _COMPONENT = "taint-eviction-controller"
 
@@ -58,12 +59,12 @@ class TaintEvictions:
         if patience_s is None:
             if self._since.pop(uid, None) is not None:
                 text = f"Cancelling deletion of Pod {key[0]}/{key[1]}"
-                self._store.record_event(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
+                self._store.events.record(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
             return
         if uid not in self._since:
             self._since[uid] = time.monotonic()
             text = f"Marking for deletion Pod {key[0]}/{key[1]}"
-            self._store.record_event(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
+            self._store.events.record(pod, "Normal", "TaintManagerEviction", text, _COMPONENT)
         left = self._since[uid] + patience_s - time.monotonic()
         if left > 0:
             self._queue.add_after(key, left)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from clusters.sandbox.kubelet.process import Ended
 from clusters.sandbox.kubelet.status import stamp
-from clusters.sandbox.store import Object
+from clusters.sandbox.objects import Object
 
 _LAST_LINES, _LAST_BYTES = 80, 2048  # of the log, for terminationMessagePolicy FallbackToLogsOnError
 

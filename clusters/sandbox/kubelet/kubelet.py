@@ -13,8 +13,9 @@ from clusters.sandbox.kubelet.devices import GPU, Devices
 from clusters.sandbox.kubelet.images import Images
 from clusters.sandbox.kubelet.registration import node_object, post_ready, renew_lease
 from clusters.sandbox.kubelet.worker import COMPONENT, PodWorker
+from clusters.sandbox.objects import Object
 from clusters.sandbox.settings import Settings
-from clusters.sandbox.store import Change, Object, Store
+from clusters.sandbox.store import Change, Store
 
 _MEMORY_LOOK_S = 1.0
 
@@ -249,7 +250,7 @@ class Kubelet:
     def event(self, involved: Object, type_: str, reason: str, message: str) -> None:
         """Says something about a pod, while the agent works."""
         if self.is_up:
-            self.store.record_event(involved, type_, reason, message, COMPONENT)
+            self.store.events.record(involved, type_, reason, message, COMPONENT)
 
     def base_environment(self, pod: Mapping[str, Any], root: Path) -> dict[str, str]:
         """What a container finds whatever its image: the runtime's variables."""

@@ -7,9 +7,11 @@ import datetime
 import platform
 
 from clusters.sandbox.amounts import canonical
+from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kubelet.devices import GPU
+from clusters.sandbox.objects import Object, now
 from clusters.sandbox.settings import VERSION, Settings
-from clusters.sandbox.store import ApiError, Object, Store, now
+from clusters.sandbox.store import Store
 
 LEASES = "kube-node-lease"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusters.sandbox.store import Object, now, thaw
+from clusters.sandbox.objects import Object, now, thaw
 
 # As kubelets list them; the order in which they become true is another one.
 _ORDER = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")

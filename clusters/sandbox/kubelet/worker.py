@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clusters.sandbox.errors import ApiError, NotFound
 from clusters.sandbox.kubelet import volumes
 from clusters.sandbox.kubelet.container import Container
 from clusters.sandbox.kubelet.devices import GPU
 from clusters.sandbox.kubelet.environment import ConfigError, Place
 from clusters.sandbox.kubelet.status import stamp, status_of
-from clusters.sandbox.store import ApiError, NotFound, Object
+from clusters.sandbox.objects import Object
 
 if TYPE_CHECKING:
     from clusters.sandbox.kubelet.kubelet import Kubelet
