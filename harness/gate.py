@@ -1,8 +1,8 @@
 """May a release go out, by the runs there are? A policy says which must be there; nothing passes by absence.
 
 Of each experiment the newest runs count, never an older one that was better. Each is judged again from its history; its
-verdict.json is not read. A run counts for an experiment only when its own copies of the experiment file, the SLO files
-and the golden answers are, byte for byte, those that the policy means: a weakened promise is another promise.
+verdict.json is not read. A run counts for an experiment only when its own copies of the experiment file, the SLO files,
+the golden answers and the trace are, byte for byte, those that the policy means: a weakened promise is another promise.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ Kind = Literal["passed", "failed", "margin", "budget", "missing", "stale", "alte
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What the gate says of one required experiment."""
+    """What the gate says of one required experiment, or of a folder that it cannot read."""
 
     name: str
     ruling: Ruling
@@ -97,18 +97,20 @@ def decide(folders: Iterable[Path], policy: Policy, *, now_ns: int | None = None
     now_ns = time.time_ns() if now_ns is None else now_ns
     notes: list[str] = []
     runs: list[Run] = []
+    unread: list[Finding] = []
     for folder in _run_folders(folders, notes):
         try:
             run = read_run(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            notes.append(f"{folder}: run.json cannot be read ({error})")
+            # It may be the newest of any of them, and no success.
+            unread.append(_unreadable(folder, error))
             continue
         twin = next((one for one in runs if one.run_id == run.run_id), None)
         if twin is None:
             runs.append(run)
         else:
             notes.append(f"{folder}: is the same run as {twin.run_dir}, and counts once")
-    findings = tuple(_find(required, runs, policy, now_ns) for required in policy.required)
+    findings = (*(_find(required, runs, policy, now_ns) for required in policy.required), *unread)
     counted = {folder for finding in findings for folder in finding.runs}
     notes += [
         f"{run.run_dir}: counts for nothing that the policy asks for" for run in runs if str(run.run_dir) not in counted
@@ -193,6 +195,15 @@ def _find(required: Required, runs: Sequence[Run], policy: Policy, now_ns: int) 
     return _finding(required, Ruling.PASS, "passed", f"{verdicts} ({_age(newest[0], now_ns)} old)", runs=newest)
 
 
+def _unreadable(folder: Path, error: Exception) -> Finding:
+    why = (
+        f"run.json cannot be read ({type(error).__name__}: {error}): which experiment ran, and how it ended, is unknown"
+    )
+    return Finding(
+        name=folder.name, ruling=Ruling.HOLD, kind="altered", why=why, hint="leave the folder out", runs=(str(folder),)
+    )
+
+
 _Problem = tuple[Ruling, Kind, str, str]
 
 
@@ -225,6 +236,8 @@ def _problem(required: Required, run: Run, policy: Policy, now_ns: int) -> _Prob
         differs = images_differ(History.read(run.run_dir), policy.images)
         if differs:
             return Ruling.HOLD, "foreign", f"{run.run_id} tested another release: {differs}", "run it on this release"
+    if run.cluster is None and run.verdict.verdict in required.verdicts:
+        return Ruling.HOLD, "foreign", f"{run.run_id} does not say on which cluster it ran", "run it again"
     if run.verdict.verdict in required.verdicts:
         return _without_room(required, run) if run.verdict.verdict is VerdictName.PASSED else None
     broken = run.verdict.verdict in (VerdictName.FAILED, VerdictName.RESIDUE)

@@ -133,7 +133,7 @@ def load_policy(path: Path) -> Policy:
 
 
 def fingerprint(experiment: Experiment, *, recorded: bool = False) -> str:
-    """sha256 over the bytes of the experiment file, its SLO files in order, and its golden answers."""
+    """sha256 over the bytes of the experiment file, its SLO files in order, its golden answers and its trace."""
     file = Path(experiment.file)
     slos = list(dict.fromkeys(slo.file for slo in experiment.slos))
     golden = (
@@ -142,7 +142,8 @@ def fingerprint(experiment: Experiment, *, recorded: bool = False) -> str:
         else golden_path(experiment)
     )
     digest = hashlib.sha256()
-    for path in (file, *map(Path, slos), golden):
+    trace = [Path(experiment.trace)] if experiment.trace is not None else []
+    for path in (file, *map(Path, slos), golden, *trace):
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

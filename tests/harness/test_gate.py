@@ -61,7 +61,7 @@ def run(tmp_path):
         own = tmp_path / "files" / f"{EXPERIMENT}.yaml"
         if not own.exists():  # the policy's file is the one that was run
             own.write_bytes((run_dir / "experiment.yaml").read_bytes())
-            for part in ("slos", "golden"):
+            for part in ("slos", "golden", "traces"):
                 (own.parent / part).mkdir(exist_ok=True)
                 for file in (run_dir / part).glob("*") if (run_dir / part).is_dir() else ():
                     (own.parent / part / file.name).write_bytes(file.read_bytes())
@@ -209,6 +209,28 @@ def test_a_run_counts_only_from_where_the_policy_says(run, policy, cluster, allo
     assert ruling([run(cluster=cluster)], policy(cluster=allowed))[1] == kind
 
 
+def test_a_run_that_names_no_cluster_counts_nowhere(run, policy):
+    """Wherever that was."""
+    run_dir = run()
+    described = json.loads((run_dir / "run.json").read_text())
+    del described["cluster"]
+    (run_dir / "run.json").write_text(json.dumps(described))
+    write_manifest(run_dir)
+
+    assert ruling([run_dir], policy()) == (Ruling.HOLD, "foreign")
+
+
+def test_a_run_of_another_trace_is_foreign(run, policy):
+    """Half of the arrivals under the same name are another load."""
+    run_dir = run(trace="seconds\n" + "".join(f"{n / 200}\n" for n in range(9000)), arrivals="trace", expect={})
+
+    assert ruling([run_dir], policy()) == (Ruling.PASS, "passed")
+    trace = run_dir.parent.parent / "files" / "traces" / "x.csv"
+    trace.write_text("seconds\n" + "".join(f"{n / 100}\n" for n in range(9000)))
+
+    assert ruling([run_dir], policy()) == (Ruling.HOLD, "foreign")
+
+
 def test_a_platform_may_be_asked_for(run, policy):
     """A run on another overlay is another platform's."""
     asked = policy(experiments=f"[{{file: files/{EXPERIMENT}.yaml, platform: healthy}}]")
@@ -344,16 +366,20 @@ def test_a_budget_is_spent_by_all_runs_together(run, policy):
     assert ruling([first, second], asked(2, "0.001%")) == (Ruling.PASS, "passed")
 
 
-def test_a_broken_folder_is_a_note_and_passes_nothing(run, policy, tmp_path):
-    """run.json that is no run's."""
+def test_a_broken_folder_holds(run, policy, tmp_path):
+    """run.json that is no run's: it may be of the newest run, and that one may have failed."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "run.json").write_text("[]")
     run_dir = run()
 
     decision = decide([tmp_path / "broken", run_dir], load_policy(policy()), now_ns=WALL_NS)
 
-    assert decision.ruling is Ruling.PASS
-    assert any("cannot be read" in note for note in decision.notes)
+    assert [(finding.name, finding.ruling) for finding in decision.findings] == [
+        (EXPERIMENT, Ruling.PASS),
+        ("broken", Ruling.HOLD),
+    ]
+    assert decision.exit_code == 2
+    assert "cannot be read" in decision.findings[1].why
 
 
 @pytest.mark.parametrize(
