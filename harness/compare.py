@@ -19,7 +19,6 @@ from harness.errors import UsageError
 from harness.history.reader import History
 from harness.judge import judge_history
 from harness.measure.case import Case
-from harness.measure.measurements import worst_recovery
 from harness.measure.noninferior import (
     ALPHA,
     Floats,
@@ -133,6 +132,8 @@ def same_experiment(histories: Sequence[History]) -> None:
             ("experiment", first.run.get("experiment"), other.run.get("experiment")),
             ("cluster provider", _provider(first), _provider(other)),
             ("load", _load(first), _load(other)),
+            ("method", _method(first), _method(other)),
+            ("hold time", first.experiment.bulletproof.expect.hold_ns, other.experiment.bulletproof.expect.hold_ns),
             ("SLOs", [slo.model_dump(exclude={"file"}) for slo in first.experiment.slos],
              [slo.model_dump(exclude={"file"}) for slo in other.experiment.slos]),
         ):  # fmt: skip
@@ -165,17 +166,26 @@ def _provider(history: History) -> Any:
     return cluster.get("provider") if isinstance(cluster, dict) else None
 
 
+def _method(history: History) -> Any:
+    """What was done, and to what."""
+    chaos, workload = history.experiment.chaos, history.experiment.bulletproof.workload
+    return chaos["method"], chaos.get("configuration"), workload.model_dump(exclude={"golden"})
+
+
 def _load(history: History) -> dict[str, Any]:
     load = history.experiment.bulletproof.load
     # Everything that changes what clients see; not the seed, and not how exactly the load keeps its schedule.
-    return load.model_dump(exclude={"seed", "users", "lag_limit_ns", "lag_share"})
+    trace = history.experiment.trace
+    return {
+        **load.model_dump(exclude={"seed", "users", "lag_limit_ns", "lag_share"}),
+        "recorded": None if trace is None else Path(trace).read_bytes(),
+    }
 
 
 def _side(history: History) -> Side:
     verdict = judge_history(history)
     case = Case(history)
     rows, span = case.baseline, case.baseline_span
-    recovery = worst_recovery(case.doubted_recovery)
     tally = case.tally(rows)
     effect = 1.0
     if span is not None and tally.scheduled:
@@ -186,15 +196,15 @@ def _side(history: History) -> Side:
         verdict=verdict.verdict,
         good=tally.good / effect,
         count=tally.scheduled / effect,
-        recovery_s=_recovery_s(recovery),
+        recovery_s=max(map(_recovery_s, case.doubted_recovery), default=float("inf")),
         lost_s=float(lost) if lost is not None else float("inf"),
         windows=_windows(case),
     )
 
 
-def _recovery_s(recovery: Recovery | None) -> float:
+def _recovery_s(recovery: Recovery) -> float:
     """Until service was back for good: relapses before the undo belong to it."""
-    if recovery is None or recovery.by_ns is None:
+    if recovery.by_ns is None:
         return float("inf")
     if not recovery.outages:
         return 0.0

@@ -164,7 +164,7 @@ def _replicas(limit_ns: int) -> Callable[[Case], Answer]:
 
 def _floor(floor: int) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
-        return ready_floor.ready_floor(case.pods, case.load_span, floor)
+        return ready_floor.ready_floor(case.pods, case.timeline.struck, case.load_span, floor)
 
     return answer
 

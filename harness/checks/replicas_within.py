@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.checks.answer import Answer, count, failed, invalid, passed
-from harness.measure.pods import Pods
+from harness.measure.pods import Pods, still_ready
 from harness.measure.timeline import Strike
 from harness.units import format_duration
 
@@ -26,7 +26,7 @@ def replicas_within(pods: Pods, strikes: Sequence[Strike], until_ns: int | None,
     full = pods.ready.at(struck - 1)
     if not full:
         return invalid("no pod of the workload was ready before the fault")
-    still = _still_ready(pods, strikes, struck, until_ns)
+    still = still_ready(pods, strikes, struck, until_ns)
     if still:
         return invalid(f"the watch never showed that {still} left, so it cannot show that another came")
     steps = pods.ready.between(struck, until_ns)
@@ -59,14 +59,3 @@ def replicas_within(pods: Pods, strikes: Sequence[Strike], until_ns: int | None,
         why = f"the undo began before the pods had stayed ready for {format_duration(hold_ns)}"
         return invalid(why, seen=seen, hint="lengthen phases.recover", at_ns=back, **figures)
     return passed(seen, at_ns=back, **figures)
-
-
-def _still_ready(pods: Pods, strikes: Sequence[Strike], struck_ns: int, until_ns: int) -> str | None:
-    """A pod that is proven gone or withdrawn, and that the watch shows as ready all the time."""
-    for strike in strikes:
-        shown = [claim for claim in strike.claims if claim.claim in ("pod-gone", "endpoint-withdrawn") and claim.seen]
-        uids = {str(claim.facts.get("uid", strike.facts.get("uid"))) for claim in shown}
-        for pod in pods.pods:
-            if pod.uid in uids and pod.ready_throughout(struck_ns, until_ns):
-                return pod.name
-    return None

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.history.records import Watched
 from harness.measure.selectors import matches
+from harness.measure.timeline import Strike
 
 FOREVER_NS = 2**63 - 1
 Interval = tuple[int, int | None]  # [from, to); None: until the end
@@ -81,6 +82,17 @@ class Pods:
     def by_uid(self, uid: str) -> Pod | None:
         """The pod with this uid."""
         return next((pod for pod in self.pods if pod.uid == uid), None)
+
+
+def still_ready(pods: Pods, strikes: Sequence[Strike], begin_ns: int, end_ns: int) -> str | None:
+    """A pod that is proven gone or withdrawn, and that the watch shows as ready all the time: it was not listening."""
+    for strike in strikes:
+        shown = [claim for claim in strike.claims if claim.claim in ("pod-gone", "endpoint-withdrawn") and claim.seen]
+        uids = {str(claim.facts.get("uid", strike.facts.get("uid"))) for claim in shown}
+        for pod in pods.pods:
+            if pod.uid in uids and pod.ready_throughout(begin_ns, end_ns):
+                return pod.name
+    return None
 
 
 def read_pods(watched: Sequence[Watched], *, namespace: str, selector: str, service: str) -> Pods:

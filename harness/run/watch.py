@@ -47,20 +47,19 @@ def watch(
                     continue
                 _remember(known, verb, item)
                 on_event(verb, item)
-        except _Expired:
-            version = None
-        except (Unreachable, Refused) as error:
+        except (_Expired, Unreachable, Refused) as error:
             if stop.is_set():
                 return
             if isinstance(error, Refused) and error.code in (401, 403, 404, 405):
                 raise
-            if isinstance(error, Refused) and error.code == 410:
-                version = None
-                continue
+            # An expired version too: what came and went before the list is taken again is told by nobody.
             if not lost:
                 on_event("LOST", {})
                 lost = True
-            stop.wait(0.25)
+            if isinstance(error, _Expired) or (isinstance(error, Refused) and error.code == 410):
+                version = None
+            else:
+                stop.wait(0.25)
 
 
 def _relist(

@@ -98,11 +98,12 @@ def test_each_of_several_strikes_has_its_own_time():
     assert replicas_within(pods_of(gone_again), strikes, 35 * S, 10 * S, 2 * S).verdict is INVALID
 
 
-def test_a_watch_that_shows_a_withdrawn_pod_as_ready_says_nothing_of_full_strength():
+def test_a_watch_that_shows_a_withdrawn_pod_as_ready_says_nothing():
     """Its node was stopped, the Service leads nowhere near it, and the watch on pods has fallen silent."""
-    answer = replicas_within(pods_of(watched()), [strike(claim="endpoint-withdrawn")], 40 * S, 10 * S, 2 * S)
+    strikes = [strike(claim="endpoint-withdrawn")]
 
-    assert answer.verdict is INVALID
+    assert replicas_within(pods_of(watched()), strikes, 40 * S, 10 * S, 2 * S).verdict is INVALID
+    assert ready_floor(pods_of(watched()), strikes, (5 * S, 40 * S), 3).verdict is INVALID
 
 
 def test_an_observation_that_ends_before_the_limit_says_nothing():
@@ -115,7 +116,7 @@ def test_an_observation_that_ends_before_the_limit_says_nothing():
 def test_without_a_watch_nothing_is_known():
     """Absence never passes."""
     assert replicas_within(pods_of([]), [strike()], 40 * S, 10 * S, 2 * S).verdict is INVALID
-    assert ready_floor(pods_of([]), (5 * S, 40 * S), 2).verdict is INVALID
+    assert ready_floor(pods_of([]), [], (5 * S, 40 * S), 2).verdict is INVALID
 
 
 def test_pods_of_others_do_not_count():
@@ -149,12 +150,12 @@ def test_a_pod_on_its_way_out_is_not_ready():
 )
 def test_the_floor_is_kept_at_all_times_or_not(events, floor, verdict):
     """From the start to the stop of the load."""
-    assert ready_floor(pods_of(watched(*events)), (5 * S, 40 * S), floor).verdict is verdict
+    assert ready_floor(pods_of(watched(*events)), [], (5 * S, 40 * S), floor).verdict is verdict
 
 
 def test_a_watch_that_ended_leaves_the_rest_unknown():
     """LOST, and never RESUMED."""
     pods = pods_of(watched(GONE, NEW, (14, "MODIFIED", "d", True), (20, "LOST", "", None)))
 
-    assert ready_floor(pods, (5 * S, 40 * S), 2).verdict is INVALID
+    assert ready_floor(pods, [], (5 * S, 40 * S), 2).verdict is INVALID
     assert replicas_within(pods, [strike()], 40 * S, 10 * S, 2 * S).verdict is INVALID

@@ -9,7 +9,7 @@ import pytest
 from harness.compare import Margins, compare
 from harness.errors import UsageError
 from harness.verdict import VerdictName
-from tests.histories import build_run
+from tests.histories import S, alter_lines, build_run
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 SHORT = {"baseline_s": 10.0, "recover_s": 12.0, "settle_s": 2.0, "expect": {}, "target": 0.9}
@@ -102,6 +102,34 @@ def test_runs_of_another_load_or_objective_are_refused(tmp_path, before, course)
     """Apples and pears."""
     with pytest.raises(UsageError, match="cannot be compared"):
         compare(runs(tmp_path, "new", 1, **course), before)
+
+
+@pytest.mark.parametrize(("old", "new"), [("count: 1", "count: 2"), ("expect: {}", "expect: {hold: 1s}")])
+def test_runs_of_another_fault_are_refused_whatever_the_file_is_called(tmp_path, before, old, new):
+    """A milder fault under the same name would be no worse, and prove nothing."""
+    (run_dir,) = runs(tmp_path, "new", 1)
+    file = run_dir / "experiment.yaml"
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+    with pytest.raises(UsageError, match="cannot be compared"):
+        compare([run_dir], before)
+
+
+def test_the_longest_of_several_recoveries_counts(tmp_path):
+    """The first fault was over after 1 s; the second after half a second, and again after 5 s."""
+    run_dirs = runs(tmp_path, "new", 1, outage=[(0.0, 1.0), (5.0, 5.5), (9.0, 10.0)])
+    second = {"fault_id": "pod-kill-2", "target": "pod/second"}
+
+    def strikes_again(lines):
+        first = [line for line in lines if line["type"] in ("fault", "evidence")]
+        return [*lines, *({**line, **second, "t_ns": line["t_ns"] + 5 * S} for line in first)]
+
+    alter_lines(run_dirs[0] / "actions.jsonl", strikes_again)
+
+    (new,) = compare(run_dirs, runs(tmp_path, "old", 1)).measurements["new"]
+    assert new["recovery_s"] == pytest.approx(5, abs=0.1)
 
 
 def test_nothing_is_no_baseline(before):

@@ -158,10 +158,14 @@ def test_a_watch_whose_server_ends_tells_the_gap_and_what_it_missed(tmp_path):
 
 
 @pytest.mark.parametrize("gone", ["event", "status"])
-def test_a_gap_is_told_with_what_was_missed(tmp_path, gone):
-    """LOST and RESUMED around it; the state is listed again, and what went meanwhile is DELETED first."""
+@pytest.mark.parametrize("ends", ["break", "end"])
+def test_a_gap_is_told_with_what_was_missed(tmp_path, ends, gone):
+    """LOST and RESUMED around it; the state is listed again, and what went meanwhile is DELETED first.
+
+    Also where the stream ended in order, and its version was forgotten before it was taken up again.
+    """
     lists = iter([("1", "a", "b"), ("9", "b", "c")])
-    watches = iter(["break", "gone", "stay"])
+    watches = iter([ends, "gone", "stay"])
     ended = threading.Event()
 
     def item(name, version):
@@ -192,9 +196,9 @@ def test_a_gap_is_told_with_what_was_missed(tmp_path, gone):
             if how == "gone":
                 self.chunk({"type": "ERROR", "object": error})
                 self.wfile.write(b"0\r\n\r\n")
-            elif how == "break":
+            elif how in ("break", "end"):
                 self.chunk({"type": "ADDED", "object": item("x", "2")})
-                self.wfile.write(b"1000\r\n{")
+                self.wfile.write(b"1000\r\n{" if how == "break" else b"0\r\n\r\n")
                 self.close_connection = True
             else:
                 self.wfile.flush()
