@@ -107,7 +107,7 @@ class Activities:
                 outcome["run"] = execute_activity(self._chaos, activity, self._configuration, self._secrets, dry=None)
             except Interrupted as error:
                 outcome["interrupted"] = error
-            except Exception as error:  # noqa: BLE001 - whatever a foreign activity raises is its failure, and recorded
+            except BaseException as error:  # noqa: BLE001 - whatever a foreign activity raises is its failure, an exit too
                 outcome["error"] = f"{type(error).__name__}: {error}"
 
         self._record(Action(t_ns=time.monotonic_ns(), step="begin", name=activity["name"], section=section))

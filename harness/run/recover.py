@@ -19,7 +19,7 @@ from harness.kube import Cluster, Unreachable
 from harness.run import active
 from harness.run.picture import read_picture, record_differences
 from harness.run.runner import RunResult
-from harness.undo.recover_entries import DeadRun, from_folder, pending, take_over
+from harness.undo.recover_entries import DeadRun, from_folder, is_of, pending, take_over
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName
 
 
@@ -38,8 +38,10 @@ def recover(
 
 
 def _finish_known(run: active.ActiveRun) -> RunResult:
-    """A run of this machine: its folder is here."""
+    """A run of this machine: its folder is here, unless another run has it by now."""
     run_dir = Path(run.run_dir)
+    if not is_of(run_dir, run.run_id):
+        run_dir = _folder_for(run.run_id, None)
     run_dir.mkdir(parents=True, exist_ok=True)
     access = active.access_from_json(run.access)
     residues: list[str] = []
@@ -102,7 +104,7 @@ def _take_down(access: Access, run: active.ActiveRun) -> None:
 
 def _finish_foreign(cluster: Cluster, dead: DeadRun, out: Path | None) -> RunResult:
     """A run of another machine, or one whose list entry is lost: the cluster's journal is all there may be."""
-    run_dir = dead.run_dir or (out or Path("runs")) / f"recovered-{dead.run_id}"
+    run_dir = dead.run_dir or _folder_for(dead.run_id, out)
     run_dir.mkdir(parents=True, exist_ok=True)
     with Recorder(run_dir) as recorder:
         recorder.record(Stop(t_ns=time.monotonic_ns(), reason="killed", detail="found in the cluster"))
@@ -113,6 +115,10 @@ def _finish_foreign(cluster: Cluster, dead: DeadRun, out: Path | None) -> RunRes
     if not residues:
         active.forget(dead.run_id)
     return RunResult(run_dir=run_dir, verdict=_judge(run_dir, dead.run_id, residues))
+
+
+def _folder_for(run_id: str, out: Path | None) -> Path:
+    return (out or Path("runs")) / f"recovered-{run_id}"
 
 
 def _judge(run_dir: Path, run_id: str, residues: list[str]) -> Verdict:

@@ -31,7 +31,7 @@ def roll_back(
     context.deadline_ns = time.monotonic_ns() + int(ROLLBACKS_LIMIT_S * 1e9)
     try:
         Activities(experiment, account.record, calm).run("rollbacks", ROLLBACKS_LIMIT_S, lambda: None)
-    except (BulletproofError, Interrupted) as error:
+    except (Exception, Interrupted) as error:  # noqa: BLE001 - whatever a foreign rollback raises, ours must follow
         account.note(f"the experiment's rollbacks did not end well: {error}", "warning")
     residues += [str(residue) for residue in journal.undo_all(account.record, but=LOAD_UNDO)]
     for residue in residues:

@@ -234,6 +234,7 @@ class _Run:
 
         self._account.phase(Phase.RECOVER, time.monotonic_ns() + phases.recover_ns)
         self._wait_until(time.monotonic_ns() + phases.recover_ns)
+        journal.refuse_lost()
 
         self._rollback(context, journal, cluster, picture)
         end_ns = time.monotonic_ns() + phases.settle_ns

@@ -74,6 +74,10 @@ class Journal:
         with self._lock:
             return tuple(sorted(self._entries.values(), key=lambda entry: entry.number))
 
+    def refuse_lost(self) -> None:
+        """Raises InvalidRun when somebody else has taken this run over: its fault may have been undone long ago."""
+        self._lease.refuse_lost()
+
     def plan(self, entry: Entry, record: Callable[[Record], None] | None = None) -> Entry:
         """The undo is on the disk and in the cluster after this: now the act may begin.
 

@@ -57,6 +57,7 @@ class JournalFile:
 class JournalRead:
     """What a journal file says."""
 
+    run_id: str | None = None  # of its latest holder; None: nobody has opened it
     entries: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # by entry id, as last written
     verified: set[str] = field(default_factory=set)
     closed: bool = False
@@ -89,6 +90,8 @@ def read(run_dir: Path) -> JournalRead:
 
 def _take(found: JournalRead, line: Mapping[str, Any]) -> None:
     match line.get("type"):
+        case "open":
+            found.run_id = line["holder"]["run_id"]
         case "plan":
             found.entries[line["entry"]["entry_id"]] = line["entry"]
         case "verified":

@@ -64,6 +64,10 @@ class RunLease:
         """Raises InvalidRun unless the lease is ours for at least some seconds more."""
         if time.monotonic() - self._renewed > DURATION_S / 2:
             self._renew()
+        self.refuse_lost()
+
+    def refuse_lost(self) -> None:
+        """Raises InvalidRun when somebody else has taken the lease, as far as the last renewal knows."""
         if self.lost.is_set():
             raise InvalidRun(
                 "the lease of this run was taken by somebody else; nothing more is struck",
@@ -93,12 +97,8 @@ class RunLease:
     def _renew(self) -> None:
         with self._lock:
             current = self._cluster.get("Lease", NAME, NAMESPACE)
-            if current is None:
-                with contextlib.suppress(Refused):
-                    self._cluster.create("Lease", self._object(), NAMESPACE)
-                    self._renewed = time.monotonic()
-                return
-            if holder_of(current) != self._holder:
+            # Gone is taken too: whoever recovered this run has given it back since.
+            if current is None or holder_of(current) != self._holder:
                 self.lost.set()
                 return
             patch = {

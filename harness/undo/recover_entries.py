@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +29,9 @@ class DeadRun:
 
     @property
     def run_dir(self) -> Path | None:
-        """Its folder, where this machine has it."""
+        """Its folder, where this machine has it, and not another run's at the same path."""
         path = Path(self.holder.run_dir) if self.holder else None
-        return path if path is not None and path.is_dir() else None
+        return path if path is not None and path.is_dir() and is_of(path, self.run_id) else None
 
 
 def pending(cluster: Cluster, namespace: str | None = None) -> list[DeadRun]:
@@ -60,14 +61,29 @@ def pending(cluster: Cluster, namespace: str | None = None) -> list[DeadRun]:
 def take_over(cluster: Cluster, dead: DeadRun, run_dir: Path) -> Journal:
     """The dead run's journal, open for us: `undo_all`, then `close`.
 
-    Entries come from the cluster and from `run_dir`, where that is the dead run's own folder; what either says is
-    verified is not undone again. Raises InvalidRun when another run, or another recover, holds the cluster.
+    Entries come from the cluster and from `run_dir`, which is the dead run's own folder or an empty one; what either
+    says is verified is not undone again. Raises InvalidRun for another run's folder, which would say that of entries of
+    its own, and when another run, or another recover, holds the cluster.
     """
+    if not is_of(run_dir, dead.run_id):
+        raise InvalidRun(
+            f"{run_dir} is the folder of another run than {dead.run_id}",
+            hint="name a folder for what is recovered: bulletproof recover --out DIR",
+        )
     read = journal_file.read(run_dir)
     data = {**dead.entries, **read.pending}
     entries = [Entry.from_json(entry) for key, entry in data.items() if key not in read.verified]
     holder = Holder.here(dead.run_id, run_dir.resolve(), dead.namespace)
     return Journal.resume(run_dir, cluster, holder, entries)
+
+
+def is_of(run_dir: Path, run_id: str) -> bool:
+    """Whether a folder is the run's, by its run.json and its journal, as far as there are such."""
+    try:
+        described = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["run_id"]
+    except (OSError, ValueError, KeyError, TypeError):
+        described = None
+    return {described, journal_file.read(run_dir).run_id} <= {None, run_id}
 
 
 def refuse_if_left(cluster: Cluster, namespace: str) -> None:
@@ -83,7 +99,7 @@ def refuse_if_left(cluster: Cluster, namespace: str) -> None:
 def from_folder(run_dir: Path, run_id: str, namespace: str) -> DeadRun | None:
     """The dead run that a folder tells of, when the cluster has no journal of it. None when nothing is left to undo."""
     read = journal_file.read(run_dir)
-    if not read.pending:
+    if not read.pending or not is_of(run_dir, run_id):
         return None
     return DeadRun(run_id=run_id, namespace=namespace, holder=None, entries=read.pending)
 

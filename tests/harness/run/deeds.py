@@ -19,6 +19,11 @@ def fail() -> None:
     raise RuntimeError("the node did not answer")
 
 
+def leave() -> None:
+    """An activity that thinks it is a program."""
+    raise SystemExit(1)
+
+
 def block() -> None:
     """Block until released; a foreign activity that knows nothing of interrupts."""
     RELEASE.wait(30)

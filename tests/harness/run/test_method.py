@@ -55,14 +55,15 @@ def test_activities_run_in_order_with_their_configuration(activities):
     assert steps(records) == [("note", "begin"), ("note", "end")] * 2
 
 
-def test_the_method_stops_at_the_first_failure(activities):
+@pytest.mark.parametrize(("func", "said"), [("fail", "the node did not answer"), ("leave", "SystemExit: 1")])
+def test_the_method_stops_at_the_first_failure(activities, func, said):
     """chaoslib would go on and end "completed"; here what follows a failure is not begun."""
-    run, records, _ = activities(activity("fail"), activity("note", arguments={"text": "after"}))
+    run, records, _ = activities(activity(func), activity("note", arguments={"text": "after"}))
 
     assert not run.run("method", 10, lambda: None)
     assert deeds.DONE == []
-    assert steps(records) == [("fail", "begin"), ("fail", "failed")]
-    assert "the node did not answer" in records[-1].detail
+    assert steps(records) == [(func, "begin"), (func, "failed")]
+    assert said in records[-1].detail
 
 
 @pytest.mark.parametrize("background", [False, True])

@@ -13,7 +13,7 @@ from harness.undo import journal_file, lease
 from harness.undo.entry import RUN_LABEL, DeleteCreated, Entry
 from harness.undo.holder import Holder
 from harness.undo.journal import Journal
-from harness.undo.recover_entries import pending, take_over
+from harness.undo.recover_entries import is_of, pending, take_over
 from tests.harness.undo.memory import Fuse, MemoryCluster
 
 NS = "inference"
@@ -153,6 +153,37 @@ def test_a_new_run_is_refused_while_a_dead_one_has_left_its_undo(cluster, tmp_pa
     Journal.open(tmp_path, cluster, NS, "run-2").close()
 
 
+def test_another_runs_folder_at_the_same_path_says_nothing_of_this_one(cluster, tmp_path):
+    """All machines of a CI have the same paths, all runs an entry "a.undo": what is verified there is not here."""
+    dead = Journal.open(tmp_path, cluster, NS, "run-1")
+    cluster.create("Pod", made("p"), NS)
+    dead.plan(entry("a", delete("p")))
+    dead._lease._stop.set()
+    cluster.time_passes(60)
+    (tmp_path / journal_file.NAME).unlink()
+    with Journal.open(tmp_path, MemoryCluster(Fuse()), NS, "run-2") as other:
+        other.plan(entry("a"))
+        assert other.undo_all(lambda record: None) == []
+
+    (found,) = pending(cluster)
+
+    assert found.run_dir is None
+    with pytest.raises(InvalidRun, match="is the folder of another run than run-1"):
+        take_over(cluster, found, tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with take_over(cluster, found, tmp_path / "elsewhere") as taken:
+        assert taken.undo_all(lambda record: None) == []
+    assert cluster.list("Pod", NS) == []
+
+
+def test_a_folder_that_was_given_to_another_run_is_not_the_dead_ones(tmp_path):
+    """Its run.json says so, also when that one never got as far as a journal."""
+    (tmp_path / "run.json").write_text('{"run_id": "run-2"}')
+
+    assert is_of(tmp_path, "run-2")
+    assert not is_of(tmp_path, "run-1")
+
+
 def test_a_run_whose_lease_was_taken_strikes_no_more(cluster, tmp_path):
     """It was silent for so long that somebody has recovered it."""
     slept = Journal.open(tmp_path, cluster, NS, "run-1")
@@ -163,9 +194,24 @@ def test_a_run_whose_lease_was_taken_strikes_no_more(cluster, tmp_path):
 
     with pytest.raises(InvalidRun, match="lease of this run was taken"):
         slept.plan(entry())
+    with pytest.raises(InvalidRun, match="lease of this run was taken"):
+        slept.refuse_lost()
 
     slept.close()
     assert cluster.list("Lease", "default") != []
+
+
+def test_a_run_that_was_recovered_and_given_back_is_lost_too(cluster, tmp_path):
+    """Recover undoes, and takes its own lease away: a new one would hide that the fault ended long before the run."""
+    slept = Journal.open(tmp_path, cluster, NS, "run-1")
+    cluster.delete("Lease", lease.NAME, lease.NAMESPACE)
+    slept._lease._renewed = 0.0
+
+    with pytest.raises(InvalidRun, match="lease of this run was taken"):
+        slept.plan(entry())
+
+    assert cluster.list("Lease", "default") == []
+    slept.close()
 
 
 def test_two_recoveries_do_not_meet(cluster, tmp_path):
