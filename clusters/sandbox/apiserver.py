@@ -20,6 +20,7 @@ from clusters.sandbox.call import Call, answer
 from clusters.sandbox.errors import ApiError
 from clusters.sandbox.kinds import Kind
 from clusters.sandbox.rbac import User
+from clusters.sandbox.reading import Reading
 from clusters.sandbox.settings import Settings
 from clusters.sandbox.store import Store
 from clusters.sandbox.verbs import Verbs
@@ -40,6 +41,7 @@ class ApiServer:
     def __init__(self, store: Store, settings: Settings, door: Door) -> None:
         self._store, self._settings, self._door = store, settings, door
         self._rights = rbac.Rights(store)
+        self._reading = Reading(store)
         self._verbs = Verbs(store, self._rights)
         self.kubelet: streams.Kubelet | None = None  # set once the nodes are there
         self.ready = False
@@ -140,7 +142,7 @@ class ApiServer:
         if call.subresource not in ("", "status", "finalize"):
             return await self._subresource(call)
         if method == "GET" and not call.subresource and (call.flag("watch") or call.name is None):
-            return await watching.serve(call, self._store) if call.flag("watch") else self._verbs.list(call)
+            return await watching.serve(call, self._store) if call.flag("watch") else self._reading.list(call)
         one: dict[str, Callable[[Call], Awaitable[web.Response]]] = {
             "PUT": self._verbs.update,
             "PATCH": self._verbs.patch,
@@ -148,7 +150,7 @@ class ApiServer:
         }
         many = {"POST": self._verbs.create, "DELETE": self._verbs.delete_collection}
         if method == "GET":
-            return self._verbs.get(call)
+            return self._reading.get(call)
         act = (one if call.name else many).get(method)
         if act is None or call.kind.read_only or (method == "DELETE" and call.subresource):
             raise ApiError(405, "MethodNotAllowed", _NOT_ALLOWED)

@@ -1,133 +1,41 @@
-"""Get, list, create, update, patch, delete: what each verb does to the store, and what it answers."""
+"""Create, update, patch, delete: what each verb does to the store, and what it answers."""
 
 from __future__ import annotations
 
-import base64
 import json
-import time
-import uuid
-from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from clusters.sandbox import rbac, structural, tables, validation
+from clusters.sandbox import rbac, validation
 from clusters.sandbox.apply import apply, track
 from clusters.sandbox.call import Call, answer
-from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Expired, Invalid, NotFound
+from clusters.sandbox.decoding import decode
+from clusters.sandbox.errors import ApiError, BadRequest, Conflict, Invalid, NotFound
 from clusters.sandbox.objects import Object, Stored, thaw
 from clusters.sandbox.patch import json_patch, merge, strategic
-from clusters.sandbox.schema import Decoder, type_of
-from clusters.sandbox.selectors import field_matcher, label_matcher
+from clusters.sandbox.reading import selected
+from clusters.sandbox.schema import type_of
 from clusters.sandbox.store import Store
 
 _PATCHES = ("json-patch+json", "merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml")
 _RETURNED = {"pods", "services", "namespaces", "serviceaccounts", "resourcequotas"}  # what a delete answers with
 _MUST_NAME_REVISION = {"leases", "poddisruptionbudgets"}
-_SNAPSHOTS, _SNAPSHOT_AGE_S = 64, 300.0
 _SYSTEM = ("uid", "creationTimestamp", "selfLink", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 
 
-def selected(call: Call) -> Callable[[Stored], bool] | None:
-    """The request's label and field selectors as one test; None when there are none."""
-    labels = label_matcher(call.option("labelSelector"))
-    by_field = field_matcher(call.option("fieldSelector"), call.kind.plural)
-    if labels is None and by_field is None:
-        return None
-
-    def matches(obj: Stored) -> bool:
-        if labels is not None and not labels(obj["metadata"].get("labels") or {}):
-            return False
-        return by_field is None or by_field(obj)
-
-    return matches
-
-
-def wants_table(call: Call) -> bool:
-    """Whether the client asked for a Table, as `kubectl get` does."""
-    return "as=Table" in call.request.headers.get("Accept", "")
-
-
-def wants_metadata(call: Call) -> bool:
-    """Whether the client asked for metadata alone, as garbage collectors do."""
-    return "as=PartialObjectMetadata" in call.request.headers.get("Accept", "")
-
-
-def metadata_only(obj: Object) -> Object:
-    """The object as a PartialObjectMetadata."""
-    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
-
-
-Objects = list[Stored]
-
-
 class Verbs:
-    """The verbs on resources, over one store."""
+    """The verbs that change objects, over one store."""
 
     def __init__(self, store: Store, rights: rbac.Rights) -> None:
         self._store, self._rights = store, rights
-        self._snapshots: OrderedDict[str, tuple[float, int, list[Stored]]] = OrderedDict()
-
-    def get(self, call: Call) -> web.Response:
-        """One object."""
-        obj = self._found(call)
-        if wants_table(call):
-            meta = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-            return answer(tables.table(call.kind, [obj], meta, whole=call.option("includeObject") == "Object"))
-        return answer(metadata_only(obj) if wants_metadata(call) else obj.wire(call.shown_as))
 
     def _found(self, call: Call) -> Stored:
         return self._store.get(call.kind.key, call.name or "", call.namespace)
 
-    def list(self, call: Call) -> web.Response:
-        """Objects in the order of their names, in pages of `limit` that show one moment."""
-        matches, limit = selected(call), int(call.option("limit") or 0)
-        revision = self._store.revision
-        rest, token = 0, call.option("continue")
-        if token:
-            revision, found = self._resume(token)
-        else:
-            found = self._store.list(call.kind.key, call.namespace)
-            if matches is not None:
-                found = [obj for obj in found if matches(obj)]
-            found.sort(key=lambda obj: (obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
-        meta: Object = {"resourceVersion": str(revision)}
-        if limit and len(found) > limit:
-            rest = len(found) - limit
-            meta["continue"] = self._keep(revision, found[limit:])
-            if matches is None:
-                meta["remainingItemCount"] = rest
-            found = found[:limit]
-        if wants_table(call):
-            return answer(tables.table(call.kind, found, meta, whole=call.option("includeObject") == "Object"))
-        if wants_metadata(call):
-            partial = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta}
-            return answer(partial | {"items": [metadata_only(obj) for obj in found]})
-        items = b",".join(obj.wire(call.shown_as) if call.kind.custom else obj.item() for obj in found)
-        api = call.shown_as or call.kind.api_version
-        head = f'{{"kind":"{call.kind.kind}List","apiVersion":"{api}","metadata":{json.dumps(meta)},"items":['
-        return answer(head.encode() + items + b"]}")
-
-    def _keep(self, revision: int, rest: Objects) -> str:
-        token = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()
-        self._snapshots[token] = (time.monotonic(), revision, rest)
-        while len(self._snapshots) > _SNAPSHOTS:
-            self._snapshots.popitem(last=False)
-        return token
-
-    def _resume(self, token: str) -> tuple[int, Objects]:
-        at, revision, rest = self._snapshots.get(token, (-_SNAPSHOT_AGE_S, 0, []))
-        if time.monotonic() - at > _SNAPSHOT_AGE_S:
-            raise Expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new "
-                "list without the continue parameter."
-            )
-        return revision, rest
-
     async def create(self, call: Call) -> web.Response:
         """A new object from the body."""
-        obj = self._decode(call, await call.body())
+        obj = decode(call, await call.body())
         return answer(self._create(call, obj).wire(call.shown_as), 201, call.warnings)
 
     def _create(self, call: Call, obj: Object) -> Stored:
@@ -178,45 +86,9 @@ class Verbs:
             why = "create not allowed while custom resource definition is terminating"
             raise ApiError(403, "Forbidden", f"{kind.qualified} is forbidden: {why}")
 
-    def _decode(self, call: Call, body: Any) -> Object:
-        """The body as an object of the call's kind, checked against its type, its place and its name."""
-        kind = call.kind
-        if not isinstance(body, dict):
-            raise BadRequest("couldn't get version/kind; json parse error: the body is not an object")
-        api = f"{kind.group}/{call.version}" if kind.group else call.version
-        if body.get("kind", kind.kind) != kind.kind or body.get("apiVersion", api) != api:
-            given = f"{body.get('kind')} in version {body.get('apiVersion')!r}"
-            raise BadRequest(f"{given} cannot be handled as a {kind.kind}: it does not match {api}, Kind={kind.kind}")
-        decoder, type_name = Decoder(kind.kind, call.version), type_of(kind, call.version)
-        obj = decoder.decode(body, type_name or "")
-        obj["metadata"] = (
-            decoder.decode(body.get("metadata") or {}, "ObjectMeta") if kind.custom else obj.get("metadata", {})
-        )
-        if kind.custom:
-            decoder.unknown += structural.prune(kind.schema[call.version], obj)
-        if call.option("fieldValidation") == "Strict":
-            decoder.refuse_unknown()
-        elif call.option("fieldValidation") != "Ignore":
-            call.warnings += [f'unknown field "{path}"' for path in decoder.unknown]
-        if not kind.custom and call.version != kind.version:
-            _convert(call, obj)
-        obj |= {"apiVersion": kind.api_version, "kind": kind.kind}
-        meta = obj["metadata"]
-        if kind.namespaced:
-            if meta.get("namespace", call.namespace) != call.namespace:
-                said = "the namespace of the provided object does not match the namespace sent on the request"
-                raise BadRequest(said)
-            meta["namespace"] = call.namespace
-        else:
-            meta.pop("namespace", None)
-        if call.name and meta.setdefault("name", call.name) != call.name:
-            said = f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
-            raise BadRequest(said)
-        return obj
-
     async def update(self, call: Call) -> web.Response:
         """Replaces an object, or its status."""
-        obj = self._decode(call, await call.body())
+        obj = decode(call, await call.body())
         if call.kind.key == "leases" and self._store.find("leases", call.name or "", call.namespace) is None:
             self._may_create(call)
             return answer(self._create(call, obj).wire(call.shown_as), 201, call.warnings)
@@ -270,14 +142,14 @@ class Verbs:
         if (uid := (changed.get("metadata") or {}).get("uid")) not in (None, "", old["metadata"]["uid"]):
             cause = ("metadata.uid", "FieldValueInvalid", f'Invalid value: "{uid}": field is immutable')
             raise Invalid(call.kind.kind, call.kind.group, old["metadata"]["name"], [cause])
-        return answer(self._update(call, self._decode(call, changed)).wire(call.shown_as), 200, call.warnings)
+        return answer(self._update(call, decode(call, changed)).wire(call.shown_as), 200, call.warnings)
 
     def _apply(self, call: Call, body: Any) -> web.Response:
         if not call.option("fieldManager"):
             raise BadRequest(
                 'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
             )
-        wish = self._decode(call, body)
+        wish = decode(call, body)
         if wish["metadata"].get("managedFields"):
             raise BadRequest("metadata.managedFields must be nil")
         old = self._store.find(call.kind.key, call.name or "", call.namespace)
@@ -324,17 +196,6 @@ class Verbs:
 
     async def _delete_options(self, call: Call) -> dict[str, Any]:
         return delete_options(await call.body(required=False), call)
-
-
-def _convert(call: Call, obj: Object) -> None:
-    """A new HorizontalPodAutoscaler of autoscaling/v1, as `kubectl autoscale` sends it, becomes one of v2."""
-    if call.request.method != "POST":
-        said = f"the sandbox changes {call.kind.plural} as {call.kind.api_version} alone; see docs/sandbox.md"
-        raise ApiError(501, "NotImplemented", said)
-    percent = obj["spec"].pop("targetCPUUtilizationPercentage", None)
-    if percent is not None:
-        target = {"type": "Utilization", "averageUtilization": percent}
-        obj["spec"]["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 def delete_options(body: Any, call: Call) -> dict[str, Any]:

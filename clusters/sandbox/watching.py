@@ -13,8 +13,8 @@ from clusters.sandbox import tables
 from clusters.sandbox.call import Call
 from clusters.sandbox.errors import ApiError, Expired
 from clusters.sandbox.objects import Stored
+from clusters.sandbox.reading import metadata_only, selected, wants_metadata, wants_table
 from clusters.sandbox.store import Change, Store
-from clusters.sandbox.verbs import metadata_only, selected, wants_metadata, wants_table
 
 _BOOKMARK_S = 60.0
 
