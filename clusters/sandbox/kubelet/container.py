@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clusters.sandbox.amounts import parse
-from clusters.sandbox.kubelet import volumes
+from clusters.sandbox.kubelet import commands
 from clusters.sandbox.kubelet.backoff import Backoff, describe, restarts
 from clusters.sandbox.kubelet.ending import last_lines, start_error, terminated
-from clusters.sandbox.kubelet.environment import ConfigError, expand, variables
+from clusters.sandbox.kubelet.environment import ConfigError
 from clusters.sandbox.kubelet.handlers import Answer, ask
 from clusters.sandbox.kubelet.probes import Probes
 from clusters.sandbox.kubelet.process import ContainerProcess, Ended
+from clusters.sandbox.kubelet.program import program
 from clusters.sandbox.kubelet.pulling import pull
 from clusters.sandbox.kubelet.status import ContainerView, stamp, waiting
 from clusters.sandbox.kubelet.stopping import stop_in_order
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 _CONFIG_RETRY_S = 2.0
 # A kubelet lists its containers once a second (PLEG): an end is noticed half a second later on average.
 _NOTICE_S = 0.5
-_OUTPUT_LIMIT = 10 * 1024
 
 
 class Container:
@@ -56,7 +53,7 @@ class Container:
         self._life: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
-        self._places: dict[str, str] = {}
+        self.places: dict[str, str] = {}
         self._failing: asyncio.Task[None] | None = None
         self._last_ended: Ended | None = None
         self._start_error = ""
@@ -120,39 +117,6 @@ class Container:
             self._probes.stop()
         self.kill()
 
-    async def run(self, argv: Sequence[str], timeout_s: float | None = None) -> tuple[int, bytes]:
-        """Runs a command beside it; (exit code, the first of its output). TimeoutError kills the command."""
-        helper = await self.exec(argv, stderr=asyncio.subprocess.STDOUT)
-        try:
-            output, _ = await asyncio.wait_for(helper.communicate(), timeout_s)
-        except (TimeoutError, asyncio.CancelledError):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(helper.pid, signal.SIGKILL)
-            raise
-        finally:
-            if self.process is not None:
-                self.process.disown(helper.pid)
-        return helper.returncode or 0, output[:_OUTPUT_LIMIT]
-
-    async def exec(
-        self, argv: Sequence[str], stdin: int | None = asyncio.subprocess.DEVNULL, stderr: int = asyncio.subprocess.PIPE
-    ) -> asyncio.subprocess.Process:
-        """Starts a command in the container's environment. It ends when the container does. OSError when it cannot."""
-        process = self.process
-        if process is None or process.ended is not None:
-            raise ProcessLookupError(f'container "{self.name}" is not running')
-        helper = await asyncio.create_subprocess_exec(
-            *volumes.rewrite(argv, self._places),
-            stdin=stdin,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            env=process.env,
-            cwd=process.workdir,
-            start_new_session=True,
-        )
-        process.adopt(helper.pid)
-        return helper
-
     # Its life
 
     async def _live(self) -> None:
@@ -200,7 +164,7 @@ class Container:
 
         while True:
             try:
-                argv, env, workdir = self._program(image)
+                argv, env, workdir, self.places = program(self, image)
                 break
             except ConfigError as error:
                 self.view.state = waiting("CreateContainerConfigError", str(error))
@@ -240,23 +204,6 @@ class Container:
             await asyncio.sleep(_NOTICE_S)
         await kubelet.up()
         return how
-
-    def _program(self, image: Image) -> tuple[list[str], dict[str, str], str]:
-        """(command, environment, folder). Raises ConfigError."""
-        kubelet, spec = self.pod.kubelet, self.spec
-        known = variables(kubelet.store, self.pod.pod, spec, self.pod.place)
-        root, self._places = volumes.mount(self.pod.folder, spec, known)
-        command = [expand(word, known) for word in spec.get("command") or ()] or list(image.entrypoint)
-        argv = [*command, *(expand(word, known) for word in spec.get("args") or ())]
-        if not argv:
-            raise ConfigError("no command specified")
-        base = kubelet.base_environment(self.pod.pod, root)
-        own = dict(zip(known, volumes.rewrite(known.values(), self._places), strict=True))
-        env = base | image.env | own | kubelet.marks()
-        if self.name in self.pod.gpus:
-            env["NVIDIA_VISIBLE_DEVICES"] = ",".join(self.pod.gpus[self.name])
-        workdir = spec.get("workingDir") or image.workdir
-        return volumes.rewrite(argv, self._places), env, volumes.rewrite([workdir], self._places)[0]
 
     def _could_not_start(self, argv: Sequence[str], workdir: str, error: OSError) -> Ended:
         """As containerd puts it: StartError, 128."""
@@ -301,7 +248,7 @@ class Container:
         return await ask(probe, self.spec, self.pod.ip, timeout_s, self._run_words)
 
     async def _run_words(self, argv: Sequence[str], timeout_s: float) -> tuple[int, bytes]:
-        return await self.run(argv, timeout_s)
+        return await commands.run(self, argv, timeout_s)
 
     def _probe_failed(self, kind: str, probe: Mapping[str, Any]) -> None:
         """Liveness or startup failed for good: stopped in order, then restarted like any other end."""

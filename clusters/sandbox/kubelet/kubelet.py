@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.sandbox.amounts import amounts, pod_requests
+from clusters.sandbox.kubelet import commands
 from clusters.sandbox.kubelet.devices import GPU, Devices
 from clusters.sandbox.kubelet.images import Images
 from clusters.sandbox.kubelet.registration import node_object, post_ready, renew_lease
@@ -283,7 +284,7 @@ class Kubelet:
         worker = self.workers.get(pod["metadata"]["uid"])
         if worker is None:
             raise ProcessLookupError(f'pod "{pod["metadata"]["name"]}" does not run here')
-        return await worker.container(container).exec(argv, stdin=asyncio.subprocess.PIPE)
+        return await commands.start(worker.container(container), argv, stdin=asyncio.subprocess.PIPE)
 
     def _processes(self) -> list[Any]:
         return [c.process for w in self.workers.values() for c in w.containers if c.process is not None]
