@@ -95,6 +95,8 @@ def read(path: Path) -> tuple[Case, ...]:
         if document["format"] != FORMAT:
             raise GoldenError(f"{path}: format {document['format']} is not {FORMAT}")
         tolerance = float(document["tolerance"])
+        if not 0 <= tolerance < float("inf"):
+            raise GoldenError(f"{path}: a tolerance of {tolerance:g} tells nothing right from wrong")
         cases = tuple(
             Case(
                 inputs=tuple(_tensor(tensor) for tensor in case["inputs"]),
@@ -104,8 +106,8 @@ def read(path: Path) -> tuple[Case, ...]:
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise GoldenError(f"{path}: {type(error).__name__}: {error}") from error
-    if not cases or not all(case.outputs for case in cases):
-        raise GoldenError(f"{path}: no case, or a case without outputs: nothing could be told right or wrong")
+    if not cases or not all(any(output.data.size for output in case.outputs) for case in cases):
+        raise GoldenError(f"{path}: no case, or one without values among its outputs: nothing is right or wrong then")
     return cases
 
 

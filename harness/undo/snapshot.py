@@ -1,8 +1,9 @@
 """The picture of the cluster before a run, and what differs from it after the undo.
 
 Only what a fault could have set is in it: spec, labels, taints and our own annotations of the nodes and of the
-workload's objects; extended resources of nodes; and every object that carries our labels. Status that moves by itself
-is not: whether the platform is well again is the judge's question, not the undo's.
+workload's objects; extended resources of nodes; and every object that carries our labels. What moves by itself is not:
+status, the replicas of what an autoscaler scales, nodes that join. Whether the platform is well again is the judge's
+question, not the undo's.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ class Snapshot:
 def _objects(cluster: Cluster, namespace: str, nodes: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     for node in cluster.list("Node") if nodes else ():
         yield _key(node), _node(node)
+    scaled = {_scaled_by(each) for each in _list(cluster, "HorizontalPodAutoscaler", namespace)}
     for kind in WORKLOAD:
         for each in _list(cluster, kind, namespace):
-            yield _key(each), _plain(each)
+            yield _key(each), _plain(each, but="replicas" if _key(each) in scaled else "")
     for kind in OURS:
         for each in _list(cluster, kind, namespace, f"{RUN_LABEL},!{LOAD_LABEL}"):
             yield _key(each), {"made by run": each["metadata"]["labels"][RUN_LABEL]}
@@ -81,9 +83,15 @@ def _node(node: Object) -> dict[str, Any]:
     return picture
 
 
-def _plain(obj: Object) -> dict[str, Any]:
+def _plain(obj: Object, *, but: str = "") -> dict[str, Any]:
     spec = obj.get("spec") or {}
-    return {**_labels(obj), **{f"spec.{key}": value for key, value in spec.items()}}
+    return {**_labels(obj), **{f"spec.{key}": value for key, value in spec.items() if key != but}}
+
+
+def _scaled_by(autoscaler: Object) -> str:
+    """The object whose replicas move by themselves."""
+    target = (autoscaler.get("spec") or {}).get("scaleTargetRef") or {}
+    return f"{str(target.get('kind')).lower()}/{target.get('name')}"
 
 
 def _labels(obj: Object) -> dict[str, Any]:
@@ -104,6 +112,8 @@ def _differences(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Ma
     for key in sorted(before.keys() | after.keys()):
         if key not in after:
             yield f"{key}: is gone"
+        elif key not in before and key.startswith("node/"):
+            continue  # no fault makes a node: an autoscaler did, or somebody
         elif key not in before:
             made_by = after[key].get("made by run")
             yield f"{key}: was not there before" + (f" (made by run {made_by})" if made_by else "")

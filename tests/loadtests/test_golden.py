@@ -63,7 +63,10 @@ def test_integers_and_texts_must_be_equal(tmp_path):
     [
         (document() | {"format": 2}, "format 2 is not 1"),
         (document() | {"cases": []}, "no case"),
-        (document(outputs=[]), "without outputs"),
+        (document(outputs=[]), "without values"),
+        (document(outputs=[{"name": "OUT", "datatype": "FP32", "shape": [0], "data": []}]), "without values"),
+        (document() | {"tolerance": float("inf")}, "tolerance of inf"),
+        (document() | {"tolerance": float("nan")}, "tolerance of nan"),
         (document(outputs=[{"name": "OUT", "datatype": "FP9", "shape": [1], "data": [1]}]), "datatype FP9 is none of"),
         (document(outputs=[{"name": "OUT", "datatype": "FP32", "shape": [3], "data": [1]}]), "reshape"),
         ({"format": 1}, "KeyError"),

@@ -71,6 +71,23 @@ def test_objects_that_came_went_or_changed_show(cluster):
     ]
 
 
+def test_what_autoscalers_move_is_nobodys_residue(cluster):
+    """The replicas of what an autoscaler scales, and a node that joined; the rest of that Deployment still shows."""
+    target = {"kind": "Deployment", "name": "detector"}
+    cluster.create("HorizontalPodAutoscaler", {"metadata": {"name": "h"}, "spec": {"scaleTargetRef": target}}, NS)
+    cluster.create("Deployment", {"metadata": {"name": "router"}, "spec": {"replicas": 2}}, NS)
+    picture = Snapshot.of(cluster, NS)
+
+    cluster.create("Node", {"metadata": {"name": "gpu-2"}, "spec": {}})
+    cluster.patch("Deployment", "detector", NS, {"spec": {"replicas": 5, "template": {"spec": {"x": 2}}}})
+    cluster.patch("Deployment", "router", NS, {"spec": {"replicas": 3}})
+
+    assert picture.differences(cluster, settle_s=0) == [
+        'deployment/detector spec.template: {"spec": {"x": 1}} -> {"spec": {"x": 2}}',
+        "deployment/router spec.replicas: 2 -> 3",
+    ]
+
+
 def test_a_controller_that_follows_late_is_waited_for(cluster):
     """The taint of a cordon goes a moment after the cordon."""
     import threading
