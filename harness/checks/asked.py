@@ -216,7 +216,8 @@ def _exposure(case: Case) -> stable_version.Exposure | None:
     until = case.timeline.stop_ns if None in ends else max((end for end in ends if end is not None), default=struck)
     scheduled = case.requests.scheduled_ns
     exposed_rows = rows & (scheduled >= struck) & (scheduled < (until or struck))
-    unnamed = rows & case.requests.outcome.is_(outcomes.OK) & ~case.requests.version.known()
+    answers = case.requests.outcome.is_(outcomes.OK, outcomes.WRONG_ANSWER)
+    unnamed = rows & answers & ~case.requests.version.known()
     return stable_version.Exposure(
         scheduled=int(exposed_rows.sum()),
         others=int(others.sum()),

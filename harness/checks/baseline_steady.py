@@ -98,6 +98,8 @@ def _ready(pods: Pods, begin: int, end: int, told: str, figures: dict[str, Any])
         return invalid("the watch on pods was broken in the baseline", seen=told)
     steps = pods.ready.between(begin, end)
     numbers = sorted({number for _, number in steps})
+    if steps and steps[0][0] > begin:
+        return invalid("the watch on pods began after the baseline did", seen=told)
     if not steps or numbers == [0]:
         return invalid("no pod of the workload was ready in the baseline", seen=told, hint="check workload.selector")
     if len(numbers) > 1:

@@ -48,6 +48,8 @@ def contradictions(extension: Extension, document: Document, at: positions.Path)
     for name, limit in limits:
         if limit is not None and limit > longest:
             yield error(("expect", name), "is longer than the run would watch.", "Lengthen phases.recover.")
+    if expect.hold_ns <= 0:
+        yield error(("expect", "hold"), "must be longer than 0.", "Write 2s.")
     if expect.hold_ns > phases.recover_ns:
         yield error(("expect", "hold"), "is longer than the recover phase.", "Lengthen phases.recover.")
 

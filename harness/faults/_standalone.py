@@ -8,6 +8,7 @@ the rollbacks undoes and closes it; the end of the process does so where nobody 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import random
 import secrets as random_bytes
@@ -77,7 +78,7 @@ def standalone(namespace: str, selector: str, configuration: dict[str, Any], sec
         must_prove=True,
     )
     _open = _Open(context, recorder)
-    atexit.register(finish)
+    atexit.register(_finish_at_exit)
     return context
 
 
@@ -88,11 +89,17 @@ def finish() -> list[Residue]:
         return []
     context, recorder = _open.context, _open.recorder
     _open = None
-    atexit.unregister(finish)
+    atexit.unregister(_finish_at_exit)
     residues = context.journal.undo_all(context.record)
     residues += context.journal.close()
     recorder.close()
     return residues
+
+
+def _finish_at_exit() -> None:
+    """Nobody hears a return value any more; Chaos Toolkit's own log is what there is left."""
+    for residue in finish():
+        logging.getLogger("chaostoolkit").error("left behind: %s", residue)
 
 
 def _connect(configuration: dict[str, Any], secrets: dict[str, Any]) -> Cluster:

@@ -38,7 +38,8 @@ def check_manifest(run_dir: Path) -> list[str]:
 
 
 def _hashes(run_dir: Path) -> dict[str, str]:
-    files = (path for path in run_dir.rglob("*") if path.is_file() and path.name not in (NAME, f".{NAME}"))
+    own = (run_dir / NAME, run_dir / f".{NAME}")
+    files = (path for path in run_dir.rglob("*") if path.is_file() and path not in own)
     return {path.relative_to(run_dir).as_posix(): _sha256(path) for path in sorted(files)}
 
 

@@ -181,6 +181,7 @@ def test_text_becomes_numbers_with_units_once():
             "replicas_within: 20m",
             "35: bulletproof.expect.replicas_within: is longer than the run would watch. Lengthen phases.recover.",
         ),
+        ("wrong_answers: 0,", "hold: 0s,", "35: bulletproof.expect.hold: must be longer than 0. Write 2s."),
         (
             "wrong_answers: 0,",
             "exposed: 25%,",

@@ -39,8 +39,13 @@ def test_a_file_that_was_removed_or_added_shows(tmp_path):
     write_manifest(run_dir)
     (run_dir / "plan.json").unlink()
     (run_dir / "slos" / "other.yaml").write_text("x")
+    (run_dir / "golden" / "manifest.json").write_text("{}")  # not the run's own
 
-    assert check_manifest(run_dir) == ["plan.json is missing", "slos/other.yaml is not in the manifest"]
+    assert check_manifest(run_dir) == [
+        "plan.json is missing",
+        "golden/manifest.json is not in the manifest",
+        "slos/other.yaml is not in the manifest",
+    ]
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"files": 1}'])

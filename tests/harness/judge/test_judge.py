@@ -292,6 +292,16 @@ def test_a_bad_release_is_judged_by_versions(tmp_path):
     assert kept.measurements["versions"][1]["version"] == "4"
 
 
+def test_wrong_answers_of_no_version_may_be_of_the_bad_one(tmp_path):
+    """Who was exposed is not known then."""
+    course = {"fault": "bad-release", "claims": {"version-deployed": True}, "stable_version": "1", "target": 0.9}
+    run_dir = build_run(tmp_path, **course, bad_version=(1.0, 3.0, 0.25), expect={"exposed": "5%"})
+
+    alter_requests(run_dir, lambda rows: [{**row, "version": None} if row["version"] == "4" else row for row in rows])
+
+    assert ended(judge(run_dir)) == {"exposed": INVALID}
+
+
 def test_another_version_is_no_noise_however_noisy_the_baseline_was(tmp_path):
     """As many answers of the bad version as the baseline had bad ones: each is still one too many."""
     course = {"fault": "bad-release", "claims": {"version-deployed": True}, "stable_version": "1", "target": 0.985}
