@@ -46,6 +46,7 @@ class Sockets:
 
     def __init__(self, source_address: str | None) -> None:
         self.local_port: int | None = None  # of the newest socket
+        self.opened = 0  # sockets so far
         # By address family. gRPC speaks IPv4 through IPv6 sockets where the kernel has them.
         self._sources = {_socket.AF_INET: "0.0.0.0", _socket.AF_INET6: "::"}
         if source_address is not None:
@@ -71,8 +72,9 @@ class Sockets:
             else:
                 del _by_address[oldest._address]
 
-    def opened(self, fd: int) -> None:
+    def open(self, fd: int) -> None:
         """A socket is about to connect. Runs in a thread of gRPC: system calls only, nothing of gevent's."""
+        self.opened += 1
         sock = _socket.socket(fileno=fd)
         try:
             # Binding now rather than at connect is what makes the port known while a SYN is still unanswered.
@@ -87,13 +89,13 @@ _retired: deque[tuple[float, Sockets]] = deque()  # and since when; the oldest f
 
 
 def _mutate_fd(fd: int, mutator: int) -> bool:
-    _by_address[mutator].opened(fd)
+    _by_address[mutator].open(fd)
     return True
 
 
 def _mutate_fd_2(info: Any, mutator: int) -> bool:
     if info.contents.usage == _CLIENT_CONNECTION:
-        _by_address[mutator].opened(info.contents.fd)
+        _by_address[mutator].open(info.contents.fd)
     return True
 
 

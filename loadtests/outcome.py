@@ -70,6 +70,14 @@ def signature(text: object) -> str:
     return _NUMBERS.sub("#", line[0])[:120] if line else ""
 
 
+def connection_broke(error: BaseException) -> bool:
+    """Whether gRPC itself says UNAVAILABLE, of its connection, and not the server."""
+    if type(error).__name__ != "InferenceServerException":
+        return False
+    status, message = str(error.status() or ""), str(error.message() or "")  # type: ignore[attr-defined]
+    return _broken(status.removeprefix("StatusCode."), message) is not None
+
+
 def classify(error: BaseException, attempt: Attempt) -> None:
     """Sets the attempt's outcome and error from what the client raised."""
     attempt.outcome, attempt.error = _classify(error, attempt.first_byte_ns is not None)
@@ -113,14 +121,22 @@ def _server_said(status: str, message: str) -> tuple[str, str]:
     code = status.removeprefix("StatusCode.") or "UNKNOWN"
     if code == "DEADLINE_EXCEEDED":
         return requests.TIMEOUT, "deadline"
-    if code == "UNAVAILABLE":
-        for pattern, outcome in (
-            (_REFUSED, requests.REFUSED),
-            (_PING, requests.TIMEOUT),
-            (_RESET, requests.RESET),
-            (_UNREACHABLE, requests.UNREACHABLE),
-            (_TIMED_OUT, requests.TIMEOUT),
-        ):
-            if pattern.search(message):
-                return outcome, f"UNAVAILABLE: {signature(message)}"
+    if broken := _broken(code, message):
+        return broken, f"UNAVAILABLE: {signature(message)}"
     return f"grpc_{code}", signature(message)
+
+
+def _broken(code: str, message: str) -> str | None:
+    """What became of the connection; None: the server said this."""
+    if code != "UNAVAILABLE":
+        return None
+    for pattern, outcome in (
+        (_REFUSED, requests.REFUSED),
+        (_PING, requests.TIMEOUT),
+        (_RESET, requests.RESET),
+        (_UNREACHABLE, requests.UNREACHABLE),
+        (_TIMED_OUT, requests.TIMEOUT),
+    ):
+        if pattern.search(message):
+            return outcome
+    return None

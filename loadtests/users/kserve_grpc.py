@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 from loadtests.config import LoadConfig
 from loadtests.golden import Case
 from loadtests.grpc_socket import CHANNEL_ARGUMENT, Sockets
-from loadtests.outcome import Attempt, WrongAnswerError, safely
+from loadtests.outcome import Attempt, WrongAnswerError, connection_broke, safely
 
 # What makes a recovery visible when it happens. These replace tritonclient's defaults, hence the message sizes.
 _CHANNEL = (
@@ -47,13 +47,19 @@ class TritonGrpc:
         self._config = config
         self._cases = cases
         self._prepared = prepared
-        self._kept_sockets = Sockets(config.source_address)
-        self._kept = self._client(self._kept_sockets)
+        self._open_kept()
         self._timeout_s = config.timeout_ns / 1e9 - _EARLIER_S
 
     def infer(self, case: int, kept: bool, attempt: Attempt) -> None:
         if kept:
-            self._infer(self._kept, self._kept_sockets, case, attempt)
+            opened = self._kept_sockets.opened
+            try:
+                self._infer(self._kept, self._kept_sockets, case, attempt)
+            except BaseException as error:
+                if self._kept_sockets.opened != opened or connection_broke(error):
+                    self.close()
+                    self._open_kept()
+                raise
             return
         sockets = Sockets(self._config.source_address)
         client = self._client(sockets)
@@ -64,11 +70,16 @@ class TritonGrpc:
             sockets.retire()
 
     def drop(self) -> None:
-        """Nothing to do: a channel repairs itself, and a stream that was given up leaves it usable."""
+        """Nothing to do: a request that was given up leaves its channel usable, and a broken one was replaced."""
 
     def close(self) -> None:
         self._kept.close()
         self._kept_sockets.retire()
+
+    def _open_kept(self) -> None:
+        """A channel that waits for nothing: one whose connection broke, or was not made in time, would back off."""
+        self._kept_sockets = Sockets(self._config.source_address)
+        self._kept = self._client(self._kept_sockets)
 
     def _client(self, sockets: Sockets) -> Any:
         return triton.InferenceServerClient(self._config.target, channel_args=[*_CHANNEL, (CHANNEL_ARGUMENT, sockets)])

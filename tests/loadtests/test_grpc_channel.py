@@ -41,6 +41,28 @@ def test_a_server_that_is_busy_for_a_moment_is_not_unavailable(load, server):
     assert {row["error"] for row in new if row["end_ns"] - row["sent_ns"] < 9 * SECOND // 10} <= {None}
 
 
+def test_a_status_that_the_server_gives_leaves_the_kept_channel_where_it_is(load, server):
+    """Only one whose connection broke is replaced."""
+    process = load(**CLIENTS["tritonclient-grpc"], timeout_ns=5 * SECOND)
+    process.start()
+    process.wait("live", lambda line: line["ok"] > 60)
+
+    server.behave("grpc_UNAVAILABLE")
+    process.wait("live", lambda line: line["bad"] > 60)
+    server.behave("well")
+    well = process.lines[-1]["ok"]
+    process.wait("live", lambda line: line["ok"] > well + 60)
+    process.say(stop_ns=time.monotonic_ns())
+    _, rows = process.finish()
+
+    kept = [row for row in rows if row["connection"] == "kept" and row["sent_ns"]]
+    assert {row["outcome"] for row in kept} == {"ok", "grpc_UNAVAILABLE"}
+    ports = {}
+    for row in kept:
+        ports.setdefault(row["user"], set()).add(row["local_port"])
+    assert max(len(of_user) for of_user in ports.values()) == 1
+
+
 CHANNELS = """
 import contextlib, socket, sys, time
 sys.path.insert(0, ".")
