@@ -26,7 +26,10 @@ sys.path.insert(0, str(ROOT))
 
 from harness.history.requests import schema  # noqa: E402
 from harness.history.writer import Recorder  # noqa: E402
-from tests import histories  # noqa: E402
+from tests.course import MS, NEW_POD, PODS, Course, S  # noqa: E402
+from tests.course_records import actions, cluster_events  # noqa: E402
+from tests.course_requests import schedule  # noqa: E402
+from tests.histories import write_description  # noqa: E402
 
 RATE_PER_S = 5000.0
 CHUNK = 500  # rows: what the recorder collects in 100 ms at that rate
@@ -73,7 +76,7 @@ def cost(*arguments: object) -> Cost:
 def make(run_dir: Path, requests: int) -> None:
     """A history of about so many requests (Poisson)."""
     seconds = requests / RATE_PER_S
-    course = histories.Course(
+    course = Course(
         rate=RATE_PER_S,
         baseline_s=0.3 * seconds,
         recover_s=0.6 * seconds,
@@ -82,8 +85,8 @@ def make(run_dir: Path, requests: int) -> None:
         outage_share=0.5,
     )
     run_dir.mkdir(parents=True)
-    histories.write_description(run_dir, course)
-    scheduled = histories.schedule(course)
+    write_description(run_dir, course)
+    scheduled = schedule(course)
     with (run_dir / "requests-0.arrows").open("wb") as file:
         writer = pa.ipc.new_stream(file, schema())
         for begin in range(0, len(scheduled), PART):
@@ -92,15 +95,15 @@ def make(run_dir: Path, requests: int) -> None:
                 writer.write_batch(part.slice(at, CHUNK))
         writer.close()
     with Recorder(run_dir) as recorder:
-        for record in [*histories.actions(course, len(scheduled)), *histories.cluster_events(course)]:
+        for record in [*actions(course, len(scheduled)), *cluster_events(course)]:
             recorder.record(record)
 
 
-def _rows(course: histories.Course, scheduled: np.ndarray, first: int) -> pa.RecordBatch:
+def _rows(course: Course, scheduled: np.ndarray, first: int) -> pa.RecordBatch:
     """The requests that are scheduled then, numbered from `first`."""
     rng = np.random.default_rng([course.seed, first])
     count = len(scheduled)
-    since_s = (scheduled - course.strike_ns) / histories.S
+    since_s = (scheduled - course.strike_ns) / S
     pod = rng.integers(0, 3, count)
     struck = (pod == 0) & (since_s >= 0)
     pod[struck] = np.where(since_s[struck] >= (course.new_pod_ready_s or 0), 3, 1)
@@ -110,9 +113,9 @@ def _rows(course: histories.Course, scheduled: np.ndarray, first: int) -> pa.Rec
     bad = met & (rng.random(count) < course.outage_share)
     timeout = bad & (rng.random(count) < 0.5)
     sent = scheduled + rng.integers(30_000, 300_000, count)
-    took = ((rng.gamma(4.0, 0.5, count) + 1.0) * histories.MS).astype(np.int64)
-    took[bad] = histories.MS // 2
-    took[timeout] = round(course.timeout_s * histories.S)
+    took = ((rng.gamma(4.0, 0.5, count) + 1.0) * MS).astype(np.int64)
+    took[bad] = MS // 2
+    took[timeout] = round(course.timeout_s * S)
     outcome = np.where(bad, np.where(timeout, 1, 2), 0)
     columns = {
         "arrival": first + np.arange(count),
@@ -122,7 +125,7 @@ def _rows(course: histories.Course, scheduled: np.ndarray, first: int) -> pa.Rec
         "end_ns": sent + took,
         "outcome": _texts(outcome, ["ok", "timeout", "refused"]),
         "error": _texts(outcome - 1, ["deadline", "ConnectionRefusedError"], ~bad),
-        "pod": _texts(pod, [*histories.PODS, histories.NEW_POD], bad),
+        "pod": _texts(pod, [*PODS, NEW_POD], bad),
         "version": _texts(np.zeros(count), ["1"], bad),
         "connection": _texts(rng.integers(0, 2, count), ["new", "kept"]),
         "local_port": 32768 + np.arange(first, first + count) % 28000,

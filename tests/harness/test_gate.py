@@ -17,7 +17,8 @@ from harness.experiment.shipped import experiment_files, folder
 from harness.gate import Ruling, decide
 from harness.history.manifest import write_manifest
 from harness.policy import fingerprint, load_policy
-from tests.histories import WALL_NS, Course, alter_lines, build_run
+from tests.course import WALL_NS, Course
+from tests.histories import alter_lines, build_run
 
 HOUR_NS = 3600 * 10**9
 EXPERIMENT = "gpu-pod-kill"

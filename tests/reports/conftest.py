@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.history.reader import History
-from tests.histories import Course, write_course
+from tests.course import Course
+from tests.histories import write_course
 
 GOLDEN = Path(__file__).parent / "golden"
 RENEW = "BULLETPROOF_GOLDEN"

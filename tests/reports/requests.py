@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.history.columns import Coded, Requests
-from tests.histories import MS, PODS, ZERO_NS, S
+from tests.course import MS, PODS, ZERO_NS, S
 
 
 def make_requests(

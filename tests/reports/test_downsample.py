@@ -11,7 +11,7 @@ from harness.experiment.model import Slo
 from harness.history.columns import Requests
 from harness.measure.goodness import BLIND_NS, goodness, together
 from reports import downsample
-from tests.histories import ZERO_NS
+from tests.course import ZERO_NS
 from tests.reports.requests import make_requests
 
 OUTCOMES = ("ok", "timeout", "refused", "http_503", "wrong_answer", "not_sent")

@@ -19,7 +19,7 @@ from harness.history.reader import History
 from harness.history.records import Note, Stop
 from harness.verdict import VerdictName
 from reports import html
-from tests.histories import PODS, ZERO_NS, Course, S
+from tests.course import PODS, ZERO_NS, Course, S
 from tests.reports import verdicts
 from tests.reports.page import Page, without_assets
 from tests.reports.requests import make_requests

@@ -9,7 +9,7 @@ import pytest
 
 from harness.verdict import Verdict
 from reports import story
-from tests.histories import Course
+from tests.course import Course
 from tests.reports import verdicts
 
 

@@ -12,7 +12,7 @@ import pytest
 import reports
 from harness.verdict import Verdict, VerdictName
 from reports import suite
-from tests.histories import WALL_NS, S
+from tests.course import WALL_NS, S
 from tests.reports import verdicts
 from tests.reports.page import Page, without_assets
 

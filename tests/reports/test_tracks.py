@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from reports import charts, downsample, story, tracks
-from tests.histories import NEW_POD, PODS, ZERO_NS, Course, S
+from tests.course import NEW_POD, PODS, ZERO_NS, Course, S
 from tests.reports import verdicts
 from tests.reports.requests import make_requests
 

@@ -14,7 +14,7 @@ from harness.history.records import Stop
 from harness.judge import judge_history
 from harness.verdict import VerdictName
 from reports import downsample, verdict_json
-from tests.histories import PODS, ZERO_NS, Course, S
+from tests.course import PODS, ZERO_NS, Course, S
 from tests.reports.page import Page
 
 COURSES = {

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from harness.verdict import CheckKind, CheckResult, VerdictName
 from reports import github, markdown, text
-from tests.histories import Course
+from tests.course import Course
 from tests.reports import verdicts
 
 HOSTILE = "x|y\n# <img src=x onerror=alert(1)> [a](http://evil.example) @someone `code` \x1b[2J"

@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.history.records import FORMAT as RUN_FORMAT
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName
-from tests.histories import MS, NEW_POD, PODS, RUN_ID, ZERO_NS, Course, S, run_document
+from tests.course import MS, NEW_POD, PODS, RUN_ID, ZERO_NS, Course, S
+from tests.histories import run_document
 
 
 def measurements(course: Course, *, scheduled: int = 8_122, bad: Mapping[str, int] | None = None) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from harness.history.requests import schema
 from harness.judge import judge
 from harness.verdict import VerdictName
-from tests.histories import ZERO_NS, S, alter_requests, build_run, read_batches, write_requests
+from tests.course import ZERO_NS, S
+from tests.course_requests import alter_requests, read_batches, write_requests
+from tests.histories import build_run
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 EXPECT = {"lost": "0.5s", "recovers_within": "2s", "replicas_within": "15s", "wrong_answers": 0, "undone_within": "5s"}

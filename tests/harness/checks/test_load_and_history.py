@@ -6,7 +6,9 @@ import pytest
 
 from harness.judge import judge
 from harness.verdict import VerdictName
-from tests.histories import ZERO_NS, S, alter_lines, alter_requests, build_run
+from tests.course import ZERO_NS, S
+from tests.course_requests import alter_requests
+from tests.histories import alter_lines, build_run
 
 SMALL = {"baseline_s": 4.0, "recover_s": 6.0, "settle_s": 2.0, "target": 0.98}
 

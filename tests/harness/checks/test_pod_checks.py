@@ -10,7 +10,7 @@ from harness.history.records import Evidence, Watched
 from harness.measure.pods import read_pods
 from harness.measure.timeline import Strike
 from harness.verdict import VerdictName
-from tests.histories import pod_object
+from tests.course_records import pod_object
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 S = 1_000_000_000

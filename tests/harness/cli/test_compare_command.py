@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from harness.cli import main
-from tests.histories import Course, write_course
+from tests.course import Course
+from tests.histories import write_course
 
 SHORT = {"baseline_s": 10.0, "recover_s": 12.0, "settle_s": 2.0, "expect": {}, "target": 0.9}
 

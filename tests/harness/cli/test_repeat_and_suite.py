@@ -14,7 +14,8 @@ from harness.cli import main
 from harness.experiment.model import Experiment
 from harness.judge import judge
 from harness.run.runner import RunOptions, RunResult
-from tests.histories import Course, write_course
+from tests.course import Course
+from tests.histories import write_course
 
 BULLETPROOF = Path(sys.executable).parent / "bulletproof"
 SHORT = {"baseline_s": 5.0, "recover_s": 8.0, "settle_s": 2.0, "expect": {"recovers_within": "2s"}, "target": 0.9}

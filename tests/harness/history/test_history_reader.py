@@ -15,17 +15,9 @@ from harness.errors import InvalidRun
 from harness.history import columns
 from harness.history.reader import History
 from harness.history.requests import schema
-from tests.histories import (
-    Course,
-    alter_lines,
-    alter_requests,
-    batches,
-    build_run,
-    read_batches,
-    read_history,
-    request_rows,
-    write_requests,
-)
+from tests.course import Course
+from tests.course_requests import alter_requests, batches, read_batches, request_rows, write_requests
+from tests.histories import alter_lines, build_run, read_history
 
 
 def test_a_whole_history_has_no_problems(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from harness.compare import Margins, compare
 from harness.errors import UsageError
 from harness.verdict import VerdictName
-from tests.histories import S, alter_lines, build_run
+from tests.course import S
+from tests.histories import alter_lines, build_run
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 SHORT = {"baseline_s": 10.0, "recover_s": 12.0, "settle_s": 2.0, "expect": {}, "target": 0.9}

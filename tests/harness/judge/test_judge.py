@@ -12,7 +12,9 @@ from harness.checks import catalogue
 from harness.history.records import Stop
 from harness.judge import judge
 from harness.verdict import CheckKind, VerdictName
-from tests.histories import PODS, ZERO_NS, Course, S, alter_lines, alter_requests, build_run
+from tests.course import PODS, ZERO_NS, Course, S
+from tests.course_requests import alter_requests
+from tests.histories import alter_lines, build_run
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 

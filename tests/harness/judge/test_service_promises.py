@@ -8,7 +8,9 @@ import pytest
 from harness.judge import judge
 from harness.measure.gray import owners, served
 from harness.verdict import VerdictName
-from tests.histories import PODS, S, alter_requests, build_run, read_history
+from tests.course import PODS, S
+from tests.course_requests import alter_requests
+from tests.histories import build_run, read_history
 
 PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
 
