@@ -241,3 +241,32 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def answer(running: Object, path: str) -> str:
+    """A GET, or nothing while the server does not answer."""
+    try:
+        return get(running["status"]["podIP"], path)
+    except OSError:
+        return ""
+
+
+def run_in(cluster: Cluster, name: str, script: str) -> str:
+    """A command in a pod, through the API."""
+    from kubernetes import client, config
+    from kubernetes.stream import stream
+
+    api = config.new_client_from_config(str(cluster.info.kubeconfig))
+    core = client.CoreV1Api(api)
+    return str(
+        stream(
+            core.connect_get_namespaced_pod_exec,
+            name,
+            cluster.namespace,
+            command=["sh", "-c", script],
+            stdin=False,
+            stdout=True,
+            stderr=True,
+            tty=False,
+        )
+    )

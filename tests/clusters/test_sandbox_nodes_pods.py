@@ -1,4 +1,4 @@
-"""Pods as real processes: what they find, how they are watched, how they end."""
+"""Pods as real processes: what they find, in which order they start, what becomes of one that fails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_container_finds_its_environment_as_kubernetes_makes_it(cluster: Clust
     cluster.create("pods", obj)
 
     running = cluster.running("one")
-    found = json.loads(wait_for(lambda: _try(running, "env"), "the server"))
+    found = json.loads(wait_for(lambda: kit.answer(running, "env"), "the server"))
 
     assert found["COLOUR"] == "blue"
     assert found["BOTH"] == "blue-3-$(NOBODY)-$(COLOUR)"
@@ -67,7 +67,7 @@ def test_volumes_are_found_through_the_paths_of_the_manifest(cluster: Cluster) -
     cluster.create("pods", reader)
 
     running = cluster.running("reader")
-    place = json.loads(wait_for(lambda: _try(running, "argv"), "the server"))[2].partition("=")[2]
+    place = json.loads(wait_for(lambda: kit.answer(running, "argv"), "the server"))[2].partition("=")[2]
 
     wait_for(lambda: cluster.log("vol") == "first\n", "the copy")
     assert kit.get(running["status"]["podIP"], f"file/{place}") == "first"
@@ -135,125 +135,6 @@ def test_conditions_become_true_in_kubernetes_order(cluster: Cluster) -> None:
     final = {c["type"]: c for c in cluster.get("pods", "slow")["status"]["conditions"]}
     assert list(final) == ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"]
     assert final["PodScheduled"]["lastTransitionTime"] < final["Ready"]["lastTransitionTime"]
-
-
-@pytest.mark.parametrize("kind", ["httpGet", "tcpSocket", "exec"])
-def test_readiness_follows_its_probe(cluster: Cluster, kind: str) -> None:
-    """Not ready until it succeeds; not ready again after failureThreshold failures; without a restart."""
-    handlers = {
-        "httpGet": {"httpGet": {"path": "/check/ready", "port": "http"}},
-        "tcpSocket": {"tcpSocket": {"port": 8000}},
-        "exec": {"exec": {"command": ["test", "-e", "/s/ready"]}},
-    }
-    spec = {"volumes": [{"name": "s", "emptyDir": {}}]}
-    probe = handlers[kind] | {"periodSeconds": 1, "failureThreshold": 2}
-    obj = pod(
-        "probed",
-        "8000",
-        "sick=ready",
-        "after=0.5",
-        readinessProbe=probe,
-        ports=[{"name": "http", "containerPort": 8000}],
-        volumeMounts=[{"name": "s", "mountPath": "/s"}],
-        spec_=spec,
-    )
-    cluster.create("pods", obj)
-    found = wait_for(
-        lambda: "running" in container_status(p := cluster.get("pods", "probed")).get("state", {}) and p, ""
-    )
-    assert not kit.ready(found)
-    address = found["status"]["podIP"]
-
-    if kind == "httpGet":
-        wait_for(lambda: _try(found, "well/ready"), "the server")
-    if kind == "exec":
-        _run(cluster, "probed", "touch /s/ready")
-    cluster.running("probed")
-
-    if kind == "httpGet":
-        begun = time.monotonic()
-        kit.get(address, "sick/ready")
-        wait_for(lambda: not kit.ready(cluster.get("pods", "probed")), "not ready")
-        assert time.monotonic() - begun > 0.9
-        said = {event["message"] for event in cluster.events("probed", "Unhealthy")}
-        assert "Readiness probe failed: HTTP probe failed with statuscode: 503" in said
-    assert container_status(cluster.get("pods", "probed"))["restartCount"] == 0
-
-
-def test_a_grpc_probe_speaks_the_health_protocol(cluster: Cluster) -> None:
-    """SERVING is ready, NOT_SERVING is not; asked of a real gRPC server."""
-    program = """
-import grpc, os, time
-from concurrent import futures
-answer = [2]
-def check(request, context):
-    return bytes([8, answer[0]])
-handler = grpc.method_handlers_generic_handler("grpc.health.v1.Health",
-    {"Check": grpc.unary_unary_rpc_method_handler(check)})
-server = grpc.server(futures.ThreadPoolExecutor(2))
-server.add_generic_rpc_handlers((handler,))
-server.add_insecure_port(os.environ["POD_IP"] + ":9000")
-server.start()
-print("serving", flush=True)
-time.sleep(2)
-answer[0] = 1
-time.sleep(60)
-"""
-    probe = {"grpc": {"port": 9000}, "periodSeconds": 1}
-    cluster.create("pods", pod("grpc", "-c", program, image="test/python:1", readinessProbe=probe))
-
-    wait_for(lambda: "NOT_SERVING" in str(cluster.events("grpc", "Unhealthy")), "NOT_SERVING seen")
-
-    assert cluster.running("grpc")
-
-
-def test_a_failed_liveness_probe_restarts_the_container(cluster: Cluster) -> None:
-    """The count rises, lastState tells the end, the pod stays the same one."""
-    probe = {"httpGet": {"path": "/check/live", "port": 8000}, "periodSeconds": 1, "failureThreshold": 1}
-    cluster.create("pods", pod("alive", livenessProbe=probe | {"initialDelaySeconds": 1}))
-    before = cluster.running("alive")
-    wait_for(lambda: _try(before, "sick/live"), "the server")
-
-    after = wait_for(
-        lambda: container_status(p := cluster.get("pods", "alive"))["restartCount"] == 1 and kit.ready(p) and p,
-        "restart",
-    )
-
-    assert after["metadata"]["uid"] == before["metadata"]["uid"]
-    assert after["status"]["podIP"] == before["status"]["podIP"]
-    assert container_status(after)["lastState"]["terminated"]["exitCode"] == 0
-    killing = cluster.events("alive", "Killing")
-    assert killing[0]["message"] == "Container main failed liveness probe, will be restarted"
-
-
-def test_a_startup_probe_holds_the_liveness_probe_back(cluster: Cluster) -> None:
-    """A server that needs 2.5 s is not killed by a liveness probe that would allow it 1 s."""
-    check = {"httpGet": {"path": "/check/x", "port": 8000}, "periodSeconds": 1}
-    obj = pod(
-        "late",
-        "8000",
-        "after=2.5",
-        startupProbe=check | {"failureThreshold": 30},
-        livenessProbe=check | {"failureThreshold": 1},
-    )
-    cluster.create("pods", obj)
-
-    found = cluster.running("late")
-
-    assert container_status(found)["restartCount"] == 0
-    assert container_status(found)["started"] is True
-
-
-def test_a_failed_startup_probe_restarts_the_container(cluster: Cluster) -> None:
-    """After failureThreshold failures."""
-    check = {"httpGet": {"path": "/check/x", "port": 8000}, "periodSeconds": 1, "failureThreshold": 2}
-    cluster.create(
-        "pods", pod("never", "8000", "after=60", startupProbe=check, spec_={"terminationGracePeriodSeconds": 0})
-    )
-
-    wait_for(lambda: container_status(cluster.get("pods", "never")).get("restartCount"), "restart", 12)
-
-    assert "failed startup probe" in cluster.events("never", "Killing")[0]["message"]
 
 
 def test_the_first_restart_is_at_once_and_the_second_waits_ten_seconds(cluster: Cluster) -> None:
@@ -397,166 +278,3 @@ def test_a_readiness_gate_waits_for_its_condition(cluster: Cluster) -> None:
     cluster.patch("pods", "gated", {"status": {"conditions": conditions}}, "status")
 
     cluster.running("gated")
-
-
-# The end
-
-
-def test_a_deleted_pod_gets_its_hook_then_sigterm_then_its_grace(cluster: Cluster) -> None:
-    """While preStop runs it serves on; SIGTERM comes after it; it goes when the process has ended."""
-    spec = {"terminationGracePeriodSeconds": 30}
-    obj = pod("polite", "8000", "term=0.5", lifecycle={"preStop": {"sleep": {"seconds": 2}}}, spec_=spec)
-    cluster.create("pods", obj)
-    found = cluster.running("polite")
-    wait_for(lambda: _try(found, "name"), "the server")
-
-    begun = time.monotonic()
-    cluster.delete("pods", "polite")
-    marked = cluster.get("pods", "polite")
-    assert marked["metadata"]["deletionGracePeriodSeconds"] == 30
-    assert kit.get(found["status"]["podIP"], "name") == "polite"
-    assert "SIGTERM" not in cluster.log("polite")
-    wait_for(lambda: "SIGTERM" in cluster.log("polite"), "SIGTERM")
-    assert time.monotonic() - begun > 1.95
-    wait_for(lambda: cluster.find("pods", "polite") is None, "gone")
-
-    assert 2.4 < time.monotonic() - begun < 20
-
-
-def test_a_hook_may_run_a_command_or_ask_the_server(cluster: Cluster) -> None:
-    """exec and httpGet as preStop."""
-    for name, hook in (
-        ("by-exec", {"exec": {"command": ["sh", "-c", "echo hooked > /s/mark"]}}),
-        ("by-http", {"httpGet": {"path": "/name/hooked", "port": 8000}}),
-    ):
-        mounts = [{"name": "s", "mountPath": "/s"}]
-        spec = {"volumes": [{"name": "s", "emptyDir": {}}], "terminationGracePeriodSeconds": 60}
-        cluster.create(
-            "pods", pod(name, "8000", "term=never", lifecycle={"preStop": hook}, volumeMounts=mounts, spec_=spec)
-        )
-        wait_for(lambda n=name: _try(cluster.running(n), "name"), "the server")
-        cluster.delete("pods", name)
-
-    wait_for(lambda: "GET /name/hooked" in cluster.log("by-http"), "the hook's request")
-    wait_for(lambda: "hooked" in _run(cluster, "by-exec", "cat /s/mark"), "the hook's file")
-    for name in ("by-exec", "by-http"):
-        _try(cluster.get("pods", name), "exit/0")
-
-
-def test_a_pod_that_ignores_sigterm_is_killed_when_its_grace_is_over(cluster: Cluster) -> None:
-    """Not earlier."""
-    cluster.create("pods", pod("stubborn", "8000", "term=never", spec_={"terminationGracePeriodSeconds": 2}))
-    wait_for(lambda: _try(cluster.running("stubborn"), "name"), "the server")
-
-    begun = time.monotonic()
-    cluster.delete("pods", "stubborn")
-    wait_for(lambda: cluster.find("pods", "stubborn") is None, "gone")
-
-    assert 1.8 < time.monotonic() - begun < 15
-
-
-def test_the_first_process_ignores_sigterm_unless_it_has_a_handler(cluster: Cluster) -> None:
-    """The kernel's rule for PID 1 of a container: `sleep` lives until its grace is over."""
-    spec = {"terminationGracePeriodSeconds": 2}
-    cluster.create("pods", pod("sleeper", image="test/sh:1", command=["sleep", "60"], spec_=spec))
-    cluster.running("sleeper")
-
-    begun = time.monotonic()
-    cluster.delete("pods", "sleeper")
-    wait_for(lambda: cluster.find("pods", "sleeper") is None, "gone")
-
-    assert time.monotonic() - begun > 1.8
-
-
-def test_a_forced_deletion_leaves_no_process_even_of_those_that_hide(cluster: Cluster) -> None:
-    """SIGKILL for the whole container at its end, a daemon in a session of its own included."""
-    script = "setsid sleep 61 & echo $!; sleep 62 & echo $!; echo $$$$; wait"
-    cluster.create("pods", pod("brood", script, image="test/sh:1"))
-    cluster.running("brood")
-    pids = wait_for(lambda: len(p := cluster.log("brood").split()) == 3 and p, "three processes")
-
-    cluster.delete("pods", "brood", gracePeriodSeconds=0)
-
-    assert cluster.find("pods", "brood") is None
-    wait_for(lambda: not any(kit.alive(int(pid)) for pid in pids), "all dead")
-
-
-@pytest.mark.parametrize(("hooked", "term_s"), [(False, 0.0), (True, 1.0)])
-def test_a_forced_deletion_ends_in_order_though_the_object_is_gone(
-    cluster: Cluster, hooked: bool, term_s: float
-) -> None:
-    """preStop for at most 1 s, SIGTERM, SIGKILL 2 s later (seen on 1.36.3); the GPU may be another's at once."""
-    gpus = {"resources": {"limits": {"nvidia.com/gpu": 2}}}
-    place = {"nodeName": "gpu-1"}
-    hook = {"lifecycle": {"preStop": {"sleep": {"seconds": 4}}}} if hooked else {}
-    cluster.create("pods", pod("old", "8000", "term=never", spec_=place, **gpus, **hook))
-    first = cluster.running("old")
-    wait_for(lambda: _try(first, "name"), "the server")
-    log = next(cluster.info.dir.glob(f"pods/{cluster.namespace}_old_*/logs/main/0.log"))
-    followed = log.open()
-
-    begun = time.monotonic()
-    cluster.delete("pods", "old", gracePeriodSeconds=0)
-    assert cluster.find("pods", "old") is None
-    cluster.create("pods", pod("new", "8000", spec_=place, **gpus))
-    second = cluster.running("new")
-    assert _try(first, "name") == "old"
-    assert second["status"]["podIP"] != first["status"]["podIP"]
-    wait_for(lambda: "SIGTERM" in followed.read(), "SIGTERM")
-    assert time.monotonic() - begun >= term_s
-    wait_for(lambda: not _try(first, "name"), "the end")
-
-    assert time.monotonic() - begun >= term_s + 1.9
-    followed.close()
-
-
-@pytest.mark.parametrize("grace_s", [0, 1])
-def test_a_pod_that_ends_already_keeps_its_grace(cluster: Cluster, grace_s: int) -> None:
-    """A kubelet does not heed a second deletion, not even a forced one (seen on 1.36.3)."""
-    cluster.create("pods", pod("slow", "8000", "term=never"))
-    running = cluster.running("slow")
-    wait_for(lambda: _try(running, "name"), "the server")
-
-    begun = time.monotonic()
-    cluster.delete("pods", "slow")
-    cluster.delete("pods", "slow", gracePeriodSeconds=grace_s)
-    wait_for(lambda: not _try(running, "name"), "the end")
-
-    assert 4.8 < time.monotonic() - begun < 20
-
-
-def test_what_a_container_started_ends_with_it(cluster: Cluster) -> None:
-    """When the first process ends, the others do too."""
-    cluster.create("pods", pod("parent", "sleep 63 & echo $!; sleep 0.5", image="test/sh:1"))
-    pid = wait_for(lambda: cluster.log("parent").split(), "the child's pid")[0]
-
-    wait_for(lambda: not kit.alive(int(pid)), "the child dead")
-
-
-def _try(running: kit.Object, path: str) -> str:
-    """A GET, or nothing while the server does not answer."""
-    try:
-        return kit.get(running["status"]["podIP"], path)
-    except OSError:
-        return ""
-
-
-def _run(cluster: Cluster, name: str, script: str) -> str:
-    """A command in a pod, through the API."""
-    from kubernetes import client, config
-    from kubernetes.stream import stream
-
-    api = config.new_client_from_config(str(cluster.info.kubeconfig))
-    core = client.CoreV1Api(api)
-    return str(
-        stream(
-            core.connect_get_namespaced_pod_exec,
-            name,
-            cluster.namespace,
-            command=["sh", "-c", script],
-            stdin=False,
-            stdout=True,
-            stderr=True,
-            tty=False,
-        )
-    )
