@@ -6,7 +6,6 @@ The message is a fact, the hint is advice, the class carries the exit code. Only
     +-- UsageError (64)      a wrong file, field, option or argument; nothing was touched
     |   +-- FileError        the same, with file, line and field
     +-- InvalidRun (2)       the instrument cannot say
-    +-- Aborted (3)          a person or the abort condition stopped the run
     +-- Residue (4)          something of a fault is left
     +-- Skipped (5)          the cluster lacks a required capability
 """
@@ -74,12 +73,6 @@ class InvalidRun(BulletproofError):  # noqa: N818 - the names of the verdicts
     """The instrument cannot say: nothing may be concluded from this run."""
 
     exit_code = EXIT_INVALID
-
-
-class Aborted(BulletproofError):  # noqa: N818
-    """A person or the abort condition stopped the run."""
-
-    exit_code = EXIT_ABORTED
 
 
 class Residue(BulletproofError):  # noqa: N818

@@ -151,10 +151,3 @@ def _ended(pid: int, within_s: float) -> bool:
 def find(name: str) -> SandboxInfo | None:
     """The named sandbox, if it runs."""
     return info(state_folder() / name)
-
-
-def list_running() -> list[SandboxInfo]:
-    """Every named sandbox of this user that runs."""
-    folder = state_folder()
-    found = [info(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
-    return [each for each in found if each is not None]

@@ -18,7 +18,7 @@ from clusters.sandbox.amounts import canonical
 from clusters.sandbox.errors import BadRequest
 from clusters.sandbox.kinds import Kind
 
-_WRITTEN = re.compile(r"([\[{]*)([\w.-]+)(?:@(\w*))?(?:#([\w,]*))?(!?)(\*?)")
+_WRITTEN = re.compile(r"([\[{]*)([\w.-]+)(?:@(\w*))?(?:#([\w,]*))?!?(\*?)")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 
@@ -30,7 +30,6 @@ class Field:
     of: str  # type name or scalar
     merge_key: str | None  # strategic merge: the key, "" for sets of scalars, None replaces
     map_keys: tuple[str, ...] | None  # server-side apply: keys, () for a set, None is atomic
-    retain_keys: bool
     required: bool
 
 
@@ -50,9 +49,9 @@ def fields(type_name: str) -> dict[str, Field] | None:
 def _parse(text: str) -> Field:
     match = _WRITTEN.fullmatch(text)
     assert match, text
-    shape, of, merge_key, map_keys, retain, required = match.groups()
+    shape, of, merge_key, map_keys, required = match.groups()
     keys = None if map_keys is None else tuple(k for k in map_keys.split(",") if k)
-    return Field(shape[:1], shape[1:] + of, merge_key, keys, bool(retain), bool(required))
+    return Field(shape[:1], shape[1:] + of, merge_key, keys, bool(required))
 
 
 def type_of(kind: Kind, version: str | None = None) -> str | None:

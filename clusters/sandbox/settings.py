@@ -26,7 +26,6 @@ class Settings:
     port: int = 6443
     service_lag_s: float = 1.0  # kube-proxy's: from a change of endpoints to its effect on new connections
     node_lease_renew_s: float = 10.0
-    node_monitor_period_s: float = 5.0
     node_monitor_grace_s: float = 50.0
     default_toleration_s: int = 300  # not-ready and unreachable, as the admission plugin adds them to every pod
     hpa_sync_s: float = 15.0

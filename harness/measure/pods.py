@@ -77,11 +77,6 @@ class Pods:
     pods: tuple[Pod, ...]
     watched: bool  # a Pod event was received at all
     ready: ReadyCount
-    endpoint_events: int
-
-    def by_uid(self, uid: str) -> Pod | None:
-        """The pod with this uid."""
-        return next((pod for pod in self.pods if pod.uid == uid), None)
 
 
 def still_ready(pods: Pods, strikes: Sequence[Strike], begin_ns: int, end_ns: int) -> str | None:
@@ -99,14 +94,13 @@ def read_pods(watched: Sequence[Watched], *, namespace: str, selector: str, serv
     """The workload's pods from the watches. Raises ValueError for a selector that is not understood."""
     pods = _pods([one for one in watched if one.kind == "Pod"], namespace, selector)
     slices = [one for one in watched if one.kind == "EndpointSlice"]
-    events = _endpoints(slices, namespace, service, pods)
+    _endpoints(slices, namespace, service, pods)
     gaps = _gaps(watched, "Pod")
     ordered = tuple(sorted(pods.values(), key=lambda pod: (pod.seen_ns, pod.name)))
     return Pods(
         pods=ordered,
         watched=any(one.kind == "Pod" and one.object for one in watched),
         ready=_count(ordered, gaps),
-        endpoint_events=events,
     )
 
 
@@ -156,16 +150,14 @@ def _environment(pod: dict[str, Any]) -> frozenset[tuple[str, str]]:
     )
 
 
-def _endpoints(slices: Sequence[Watched], namespace: str, service: str, pods: dict[str, Pod]) -> int:
-    """Fill in when each pod was a ready endpoint of the Service; returns the number of events."""
+def _endpoints(slices: Sequence[Watched], namespace: str, service: str, pods: dict[str, Pod]) -> None:
+    """Fill in when each pod was a ready endpoint of the Service."""
     current: dict[str, set[str]] = {}  # slice uid -> uids of pods
-    events = 0
     for event in slices:
         metadata = event.object.get("metadata") or {}
         labels = metadata.get("labels") or {}
         if metadata.get("namespace") != namespace or labels.get("kubernetes.io/service-name") != service:
             continue
-        events += 1
         before = set().union(*current.values())
         uid = str(metadata.get("uid"))
         current[uid] = set() if event.verb == "DELETED" else _ready_endpoints(event.object)
@@ -173,7 +165,6 @@ def _endpoints(slices: Sequence[Watched], namespace: str, service: str, pods: di
         for pod_uid in before ^ now:
             if pod_uid in pods:
                 _set(pods[pod_uid].endpoint, event.t_ns, pod_uid in now)
-    return events
 
 
 def _ready_endpoints(item: dict[str, Any]) -> set[str]:

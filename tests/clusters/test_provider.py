@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from clusters.context import ContextProvider
 from clusters.provider import CAPABILITIES, Access, ClusterError, overlay, platforms, provider_for
 from clusters.sandbox_provider import OFFERS, SandboxProvider
+from harness.experiment.model import Extension
 
 DEFECTS = {
     "single-replica",
@@ -63,7 +65,11 @@ def test_a_user_s_image_is_nothing_to_a_sandbox():
 
 
 def test_what_a_sandbox_offers_are_words_of_requires():
+    """The provider and the experiment's type list the same ones; neither may import the other."""
+    (words, _) = get_args(Extension.model_fields["requires"].annotation)
+
     assert OFFERS <= CAPABILITIES
+    assert set(get_args(words)) == CAPABILITIES
 
 
 @pytest.fixture

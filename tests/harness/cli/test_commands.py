@@ -13,7 +13,7 @@ import pytest
 
 from harness import cli
 from harness.checks import catalogue
-from harness.errors import Aborted, Interrupted, InvalidRun, Residue, Skipped, UsageError
+from harness.errors import Interrupted, InvalidRun, Residue, Skipped, UsageError
 from harness.experiment.shipped import experiment_files
 from tests.histories import build_run
 
@@ -115,7 +115,6 @@ def test_a_wrong_call_is_64_and_says_what_is_right(arguments, said, tmp_path):
     [
         (UsageError("x"), 64),
         (InvalidRun("x"), 2),
-        (Aborted("x"), 3),
         (Residue("x"), 4),
         (Skipped("x"), 5),
         (Interrupted("SIGTERM"), 3),

@@ -7,7 +7,6 @@ import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
 from harness.measure.noninferior import quantile_ratio, rank_sum_p, runs_worse, share_worse, smallest_p, wilson
-from harness.measure.quantile_bound import quantile_bound, rank_of_bound, requests_for_quantile
 
 
 @pytest.mark.parametrize(("good", "count"), [(0, 10), (5, 10), (10, 10), (2995, 3000), (119_900, 120_000)])
@@ -94,22 +93,3 @@ def test_a_quantile_that_doubled_is_found_and_one_that_did_not_is_not():
     assert quantile_ratio(same, old, 0.99).at_most < 0.2
     assert quantile_ratio(double, old, 0.99).at_least > 0.2
     assert quantile_ratio(same[:5], old, 0.99) is None
-
-
-@pytest.mark.parametrize(("share", "count"), [(0.95, 59), (0.99, 299), (0.999, 2995)])
-def test_a_quantile_is_bounded_from_so_many_values_on(share, count):
-    """One fewer says nothing."""
-    assert requests_for_quantile(share) == count
-    assert rank_of_bound(count, share) == count
-    assert rank_of_bound(count - 1, share) is None
-
-
-def test_the_bound_of_a_quantile_covers_in_95_of_100_samples():
-    """Whatever the distribution."""
-    rng = np.random.default_rng(8)
-    samples, count = 1500, 600
-    truth = -np.log(0.01)
-    bounds = [quantile_bound((rng.exponential(1, count) * 1e9).astype(np.int64), 0.99) for _ in range(samples)]
-    covered = sum(bound is not None and bound >= truth * 1e9 for bound in bounds)
-
-    assert binomtest(covered, samples, 0.95, alternative="less").pvalue > 1e-3, f"{covered} of {samples}"
