@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,6 +54,9 @@ def fault_proven(
                 early = format_duration(at - claim.t_ns)
                 why = f"{name} is not proven, {claim.claim} was seen {early} before the fault struck"
                 return invalid(why, hint=hint, at_ns=claim.t_ns)
+        lost = Counter(strike.facts.get("claims", ())) - Counter(claim.claim for claim in own)
+        if lost:
+            return invalid(f"{name} is not proven, of its claim {min(lost)} nothing is on record", at_ns=at)
     return _proven(strikes, claims)
 
 

@@ -114,10 +114,10 @@ class Prover:
             return
         if saw:
             now = time.monotonic_ns()
+            self._tell(now, key[0], claim, True, saw)
             with self._lock:
                 del self._open[key]
                 self._seen[key] = now
-            self._tell(now, key[0], claim, True, saw)
 
     def _tell(self, t_ns: int, fault_id: str, claim: Claim, seen: bool | None, detail: str) -> None:
         self._record(

@@ -131,7 +131,9 @@ def strike(context: FaultContext, faults: Sequence[Fault], *, within_s: float = 
     with prover:
         for fault_id, fault in struck:
             context.check()
-            _note(context, "begin", fault_id, fault)
+            # By name: one whose record is lost must not be one that was never made.
+            announced = [claim.name for claim in claims[fault_id]]
+            _note(context, "begin", fault_id, fault, facts={"claims": announced})
             prover.begin(fault_id)
             try:
                 facts = fault.inject(context, undo[fault_id])

@@ -328,6 +328,23 @@ def test_a_fault_that_was_planned_and_never_struck_proves_nothing(tmp_path):
     assert ended(judge(run_dir)) == {"fault_proven": INVALID}
 
 
+def test_a_claim_that_was_announced_and_is_not_on_record_proves_nothing(tmp_path):
+    """Its line was lost; the others alone do not make the fault."""
+    run_dir = build_run(tmp_path)
+    claims = ["pod-gone", "endpoint-withdrawn", "pod-silent"]
+
+    def announced(lines):
+        begin = next(line for line in lines if line["type"] == "fault" and line["step"] == "begin")
+        begin["facts"]["claims"] = claims
+        return lines
+
+    alter_lines(run_dir / "actions.jsonl", announced)
+    assert ended(judge(run_dir)) == {}
+
+    alter_lines(run_dir / "actions.jsonl", lambda lines: [line for line in lines if line.get("claim") != "pod-gone"])
+    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
+
+
 def test_a_pod_that_answers_wrongly_after_its_death_is_not_silent(tmp_path):
     """Silence is no answer at all."""
     run_dir = build_run(tmp_path, expect={})
