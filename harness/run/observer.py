@@ -59,9 +59,23 @@ class Observer:
         try:
             watch(self._cluster, kind, namespace, None, on_event, self._stop)
         except Exception as error:  # noqa: BLE001 - whatever ends a watch, from here on nothing is known of this kind
-            on_event("LOST", {})
+            if self._stop.is_set():
+                return
+            now = time.monotonic_ns()
+            self._tell(Watched(t_ns=now, kind=kind, verb="LOST", object={}))
             text = f"the watch on {kind} ended: {getattr(error, 'message', repr(error))}"
-            self._record(Note(t_ns=time.monotonic_ns(), text=text, level="warning"))
+            self._tell(Note(t_ns=now, text=text, level="warning"))
+
+    def _tell(self, record: Record) -> None:
+        """It is on record after this, also where the disk was full for a while: that may be what ended the watch."""
+        while True:
+            try:
+                self._record(record)
+            except OSError:
+                if self._stop.wait(0.1):
+                    raise
+            else:
+                return
 
 
 def _trimmed(item: dict[str, Any]) -> dict[str, Any]:

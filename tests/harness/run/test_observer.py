@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from harness.errors import InvalidRun
 from harness.history.records import Note, Watched
 from harness.run.observer import KINDS, Observer
+
+
+def test_a_watch_that_a_full_disk_ended_is_lost_too(monkeypatch):
+    """Nothing could be written then, the gap neither; as soon as something can, it is."""
+
+    def breaking(cluster, kind, namespace, selector, on_event, stop):
+        on_event("LISTED", {"metadata": {"name": kind}})
+
+    monkeypatch.setattr("harness.run.observer.watch", breaking)
+    records, refused = [], Counter()
+
+    def full_for_a_while(record):
+        kind = getattr(record, "kind", "")
+        refused[kind] += 1
+        if refused[kind] <= 3:
+            raise OSError("No space left on device")
+        records.append(record)
+
+    observer = Observer(None, "inference", full_for_a_while)
+    observer.start()
+    for thread in observer._threads:
+        thread.join(10)
+
+    lost = [one.kind for one in records if isinstance(one, Watched) and one.verb == "LOST"]
+    assert sorted(lost) == sorted(kind for kind, _ in KINDS)
 
 
 @pytest.mark.parametrize("error", [InvalidRun("forbidden"), KeyError("metadata")])
