@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 START_LEAD_S = 0.2  # between "start" and the schedule's zero: the load process must have heard it
 START_LEAD_WORKERS_S = 1.0  # and must have told its workers
 ROLLBACKS_LIMIT_S = 60.0
+UNDO_LIMIT_S = 600.0  # a machine may boot for minutes, and each of several in its turn: the load must not end before
 
 
 def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: int | None = None) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def load_config(experiment: Experiment, place: Place, run_dir: Path, *, web_ui: 
     spec = experiment.bulletproof
     workload, load, phases = spec.workload, spec.load, spec.phases
     grpc = workload.protocol == "kserve-v2-grpc"
-    limit_ns = int((ROLLBACKS_LIMIT_S + 60) * 1e9)
+    limit_ns = int((ROLLBACKS_LIMIT_S + UNDO_LIMIT_S) * 1e9)
     declared_ns = phases.baseline_ns + phases.fault_limit_ns + phases.recover_ns + phases.settle_ns
     offered = experiment.offered(declared_ns + limit_ns)
     return {
