@@ -59,6 +59,11 @@ class Refused(InvalidRun):
         self.code = code
         self.reason = reason
 
+    @property
+    def not_found(self) -> bool:
+        """There is no such object, says the API server itself. A gateway before it says 404 of what it cannot reach."""
+        return self.code == 404 and self.reason == "NotFound"
+
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
@@ -128,7 +133,7 @@ class Cluster:
         try:
             return self.request("GET", path_of(kind, namespace, name))
         except Refused as error:
-            if error.code == 404:
+            if error.not_found:
                 return None
             raise
 
@@ -179,7 +184,7 @@ class Cluster:
         try:
             self.request("DELETE", path_of(kind, namespace, name), body=options)
         except Refused as error:
-            if error.code == 404 or (error.code == 409 and uid is not None):
+            if error.not_found or (error.code == 409 and uid is not None):
                 return False
             raise
         return True
@@ -195,7 +200,7 @@ class Cluster:
         try:
             self.request("POST", f"{path_of('Pod', namespace, name)}/eviction", body=body)
         except Refused as error:
-            if error.code == 404 or error.code == 409:
+            if error.not_found or error.code == 409:
                 return "gone"
             if error.code == 429:
                 return Blocked(error.message)

@@ -51,7 +51,7 @@ class ClusterCopy:
         try:
             self._patch({_key(entry): None})
         except Refused as error:
-            if error.code != 404:
+            if not error.not_found:
                 raise
 
     def remove(self) -> None:

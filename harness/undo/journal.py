@@ -216,7 +216,7 @@ class Journal:
 
 def _may_pass(error: Exception) -> bool:
     """Whether another try may succeed: the server is away or busy, or somebody came between."""
-    return not isinstance(error, Refused) or error.code in (409, 422, 429) or error.code >= 500
+    return not isinstance(error, Refused) or error.code in (404, 409, 422, 429) or error.code >= 500
 
 
 def _step(step: str, entry: Entry, detail: str) -> UndoStep:

@@ -294,6 +294,29 @@ def test_an_answer_that_is_no_json_is_a_refusal_with_its_text(tmp_path):
         server.shutdown()
 
 
+def test_a_gateways_404_does_not_say_that_an_object_is_gone(tmp_path):
+    """What cannot be reached would count as undone."""
+
+    class Gateway(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            data = b'{"gitVersion": "v1"}' if self.path == "/version" else b"404 page not found"
+            self.send_response(200 if self.path == "/version" else 404)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cluster = Cluster.connect(server_at(tmp_path, server.server_port), "here")
+
+        with pytest.raises(Refused, match="404 page not found"):
+            cluster.get("Node", "gpu-1")
+        server.shutdown()
+
+
 def test_a_context_that_is_not_there_is_named(tmp_path):
     """Before anything is asked of any cluster."""
     with pytest.raises(InvalidRun, match="kubeconfig cannot be used"):

@@ -83,7 +83,7 @@ class MemoryCluster(Cluster):
     def patch(self, kind: str, name: str, namespace: str | None, patch: Any) -> Object:
         key = (kind, namespace, name)
         if key not in self.objects:
-            raise Refused("not found", code=404)
+            raise Refused("not found", code=404, reason="NotFound")
         if (kind, name) in self.broken:
             raise Refused("no", code=403)
         current = self.objects[key]
