@@ -105,7 +105,7 @@ def _steady_state(slo: Slo) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
         if case.baseline_span is None:
             return invalid("the run has no baseline")
-        rows = case.baseline
+        rows = case.baseline_by(slo.within_ns)
         # What the load generator failed counts as bad: the bound is a claim in the platform's favour.
         bad = ~case.by_slo[slo.name].good[rows]
         found = bound(case.requests.scheduled_ns[rows], bad, *case.baseline_span)

@@ -73,17 +73,21 @@ def _clocks_agree(case: Case) -> Answer:
 
 
 def _baseline_steady(case: Case) -> Answer:
-    rows = case.baseline
     objectives = []
     for slo in case.experiment.slos:
-        one = case.by_slo[slo.name]
+        one, rows = case.by_slo[slo.name], case.baseline_by(slo.within_ns)
         objectives.append(
-            baseline_steady.Objective(name=slo.name, target=slo.target, bad=one.bad[rows], unknown=one.unknown[rows])
+            baseline_steady.Objective(
+                name=slo.name,
+                target=slo.target,
+                scheduled_ns=case.requests.scheduled_ns[rows],
+                bad=one.bad[rows],
+                unknown=one.unknown[rows],
+            )
         )
-    scheduled = case.requests.scheduled_ns[rows]
     declared = case.spec.phases.baseline_ns
-    named = case.requests.pod.among(rows)
-    return baseline_steady.baseline_steady(scheduled, objectives, case.pods, named, case.baseline_span, declared)
+    named = case.requests.pod.among(case.baseline)
+    return baseline_steady.baseline_steady(objectives, case.pods, named, case.baseline_span, declared)
 
 
 def _fault_proven(case: Case) -> Answer:

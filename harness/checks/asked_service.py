@@ -72,7 +72,7 @@ def _steady_latency(share: float, limit_ns: int) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
         if case.baseline_span is None:
             return invalid("the run has no baseline")
-        rows = case.baseline
+        rows = case.baseline_by(limit_ns)
         slow = ~case.answered_within(limit_ns).good[rows]
         found = bound(case.requests.scheduled_ns[rows], slow, *case.baseline_span)
         return steady_state.steady_state(found, share, case.mean_rate_per_s)

@@ -21,16 +21,16 @@ BURST_WINDOWS_NS = (NS_PER_S // 10, NS_PER_S)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """One SLO in the baseline: which requests were bad, which cannot be judged, and the target."""
+    """One SLO in the baseline: its requests, which were bad, which cannot be judged, and the target."""
 
     name: str
     target: float
+    scheduled_ns: Ints
     bad: Mask
     unknown: Mask
 
 
 def baseline_steady(
-    scheduled_ns: Ints,
     objectives: list[Objective],
     pods: Pods,
     named: Set[str],
@@ -39,12 +39,12 @@ def baseline_steady(
 ) -> Answer:
     """Every SLO is met in the baseline, without bursts, with one number of ready pods all the time.
 
-    `scheduled_ns` and the masks are the baseline's requests only; `named` are the pods that their answers name.
+    The objectives hold the baseline's requests only; `named` are the pods that their answers name.
     """
     if span is None:
         return invalid("the run has no baseline", hint="nothing can be compared with nothing")
     begin, end = span
-    number = len(scheduled_ns)
+    number = min((len(one.scheduled_ns) for one in objectives), default=0)
     if end - begin < DECLARED_SHARE * declared_ns:
         lasted, declared = format_duration(end - begin), format_duration(declared_ns)
         return invalid(f"the baseline was observed for {lasted} of {declared}")
@@ -54,7 +54,7 @@ def baseline_steady(
     seen: list[str] = []
     figures: dict[str, Any] = {"requests": number}
     for one in objectives:
-        answer, told = _objective(scheduled_ns, one, begin)
+        answer, told = _objective(one, begin)
         if answer is not None:
             return answer
         seen.append(told)
@@ -66,7 +66,8 @@ def baseline_steady(
     return _ready(pods, begin, end, told, figures)
 
 
-def _objective(scheduled_ns: Ints, one: Objective, begin: int) -> tuple[Answer | None, str]:
+def _objective(one: Objective, begin: int) -> tuple[Answer | None, str]:
+    scheduled_ns = one.scheduled_ns
     number, bad = len(scheduled_ns), int(one.bad.sum())
     doubtful = bad + int(one.unknown.sum())
     told = f"{one.name}: {bad} of {number:,} bad"

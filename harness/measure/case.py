@@ -96,6 +96,19 @@ class Case:
         struck = self.timeline.struck_ns
         return rows if struck is None else rows & (self.requests.end_ns < struck)
 
+    def baseline_by(self, within_ns: int | None) -> Mask:
+        """The same, and those under way then that had broken this limit already, whatever the fault did to them.
+
+        Without them a baseline of slow answers would be one of the quick ones: the slow had not ended yet.
+        """
+        struck = self.timeline.struck_ns
+        if struck is None or within_ns is None or self.baseline_span is None:
+            return self.baseline
+        begin, end = self.baseline_span
+        scheduled = self.requests.scheduled_ns
+        late = (scheduled >= begin) & (scheduled < min(end, struck - within_ns)) & (self.requests.end_ns >= struck)
+        return self.baseline | late
+
     @cached_property
     def from_fault(self) -> Mask | None:
         """Requests that the fault may have touched: scheduled after it struck, or still under way then."""

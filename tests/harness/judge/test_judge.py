@@ -430,6 +430,30 @@ def test_latency_is_proven_by_the_struck_pods_answers(tmp_path):
     assert check(not_slow_enough, "fault_proven").verdict is INVALID
 
 
+def test_answers_too_slow_to_end_before_the_strike_are_still_the_baselines(tmp_path):
+    """One in 30 takes 20 s, from the begin on: what had not ended by the strike was late all the same."""
+    latency = {"within": None, "expect": {"latency": {"p99": "1s"}}, "recover_s": 100.0}
+    slo = {"within": "1s", "expect": {}, "target": 0.98}
+    strike = Course().strike_ns
+
+    def slow(rows):
+        late = [row for row in rows if row["scheduled_ns"] < strike and row["arrival"] % 30 == 0]
+        for row in late:
+            row["end_ns"] = row["sent_ns"] + 20 * S
+        return rows
+
+    found = {}
+    for name, course in (("latency", latency), ("slo", slo)):
+        run_dir = build_run(tmp_path / name, **course)
+        alter_requests(run_dir, slow)
+        found[name] = ended(judge(run_dir))
+
+    assert found == {
+        "latency": {"steady_latency_p99": INVALID},
+        "slo": {"baseline_steady": INVALID, "steady_detector": INVALID},
+    }
+
+
 def test_a_request_under_way_at_the_strike_is_the_faults_and_not_the_baselines(tmp_path):
     """It was scheduled before the strike and died of it."""
     run_dir = build_run(tmp_path, expect={"lost_requests": 0})
