@@ -75,11 +75,13 @@ class Case:
 
     @cached_property
     def baseline_span(self) -> tuple[int, int] | None:
-        """[from, to) of the baseline under load."""
+        """[from, to) under load before anything was done: the baseline, and what probes and pauses took after it."""
         span, start = self.timeline.span(Phase.BASELINE), self.timeline.start_ns
         if span is None or start is None:
             return None
-        ends = [span.end_ns, self.timeline.struck_ns, self.timeline.stop_ns]
+        acts = {one["name"] for one in self.experiment.chaos["method"] if one["type"] == "action"}
+        begun = [one.t_ns for one in self.timeline.activities if one.step == "begin" and one.name in acts]
+        ends = [min(begun, default=span.end_ns), self.timeline.struck_ns, self.timeline.stop_ns]
         end = min((moment for moment in ends if moment is not None), default=None)
         begin = max(span.start_ns, start)
         return (begin, end) if end is not None and end > begin else None

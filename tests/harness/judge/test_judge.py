@@ -454,6 +454,21 @@ def test_answers_too_slow_to_end_before_the_strike_are_still_the_baselines(tmp_p
     }
 
 
+def test_what_befalls_the_platform_while_the_method_still_waits_is_no_baseline(tmp_path):
+    """The fault phase began 5 s before the strike, with a pause: a platform that fails meanwhile was not well."""
+    run_dir = build_run(tmp_path, outage=(-3.0, -2.9), target=0.98, baseline_s=15.0)
+
+    def begins_earlier(lines):
+        fault = next(line for line in lines if line.get("phase") == "fault")
+        fault["t_ns"] -= 5 * S
+        return lines
+
+    alter_lines(run_dir / "actions.jsonl", begins_earlier)
+    _alter_experiment(run_dir, lambda document: document["extensions"][0]["phases"].update(baseline="10s"))
+
+    assert ended(judge(run_dir)) == {"baseline_steady": INVALID, "steady_detector": INVALID}
+
+
 def test_a_request_under_way_at_the_strike_is_the_faults_and_not_the_baselines(tmp_path):
     """It was scheduled before the strike and died of it."""
     run_dir = build_run(tmp_path, expect={"lost_requests": 0})
