@@ -85,8 +85,9 @@ class ExperimentItem(pytest.Item):
 
         from clusters.provider import IMAGE_VARIABLE
         from harness.cli.output import write_reports
+        from harness.run.options import RunOptions
         from harness.run.progress import PlainLines
-        from harness.run.runner import RunOptions, run_experiment
+        from harness.run.runner import run_experiment
         from harness.verdict import VerdictName
 
         out = self.config.getoption("--bulletproof-out")

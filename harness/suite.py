@@ -119,7 +119,8 @@ def run_items(
     `finish` writes a run's reports, `ended` hears of it. A run that left something behind spoils the cluster for the
     next, and one that was stopped is a person's or the abort condition's word: in both cases the rest is not begun.
     """
-    from harness.run.runner import RunOptions, run_experiment
+    from harness.run.options import RunOptions
+    from harness.run.runner import run_experiment
 
     with shared_cluster(cluster, len(items), cluster_config) as name:
         _check_rights(items, name, cluster_config)

@@ -17,8 +17,8 @@ from harness.history.records import Note, Phase, PhaseStart, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.kube import Cluster, Unreachable
 from harness.run import active
+from harness.run.options import RunResult
 from harness.run.picture import read_picture, record_differences
-from harness.run.runner import RunResult
 from harness.undo.recover_entries import DeadRun, from_folder, is_of, pending, take_over
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName
 

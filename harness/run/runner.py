@@ -12,11 +12,10 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clusters.provider import DEFAULT_CLUSTER, IMAGE, Access, ClusterError, Provider, provider_for
+from clusters.provider import IMAGE, Access, ClusterError, Provider, provider_for
 from harness import rights
 from harness.errors import BulletproofError, Interrupted, InvalidRun, Skipped, UsageError
 from harness.experiment.companions import copy_into
@@ -34,32 +33,11 @@ from harness.run.log import logged_to
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
 from harness.run.offering import Offering, load_config
+from harness.run.options import RunOptions, RunResult
 from harness.run.picture import write_picture
 from harness.run.progress import Progress
 from harness.run.rollback import roll_back
 from harness.run.signals import Signals
-from harness.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the command line says about a run, beside the experiment."""
-
-    cluster: str = DEFAULT_CLUSTER
-    platform: str | None = None  # overlay to deploy; None: the experiment's, else the cluster's default, else nothing
-    image: str | None = None  # the user's copy of the platform's image; None: as the manifests name it
-    locust_ui: int | None = None  # port of Locust's own web pages on loopback; None: they are not shown
-    out: Path | None = None  # the run's folder; None: runs/<run id>
-    command: str = ""  # as typed, for the report
-    cluster_config: Path | None = None  # of the cluster; None: the one in clusters/ that names its context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """Where the run is, and how it ended."""
-
-    run_dir: Path
-    verdict: Verdict
 
 
 def run_experiment(experiment: Experiment, options: RunOptions, progress: Progress) -> RunResult:

@@ -13,7 +13,7 @@ import pytest
 from harness.cli import main
 from harness.experiment.model import Experiment
 from harness.judge import judge
-from harness.run.runner import RunOptions, RunResult
+from harness.run.options import RunOptions, RunResult
 from tests.course import Course
 from tests.histories import write_course
 
