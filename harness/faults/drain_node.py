@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from clusters.provider import CHAOS_ALLOWED, CHAOS_LABEL
 from harness import guard
-from harness.faults import _pods
+from harness.faults import _nodes, _pods
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
 from harness.kube import Blocked, Cluster, Object
@@ -130,23 +130,15 @@ def select(aim: Aim, selector: str, count: int, nodes: str, rules: Rules) -> lis
 
     Raises FaultError, before anything is touched, when there are too few or a pod on them must not be evicted.
     """
-    pods = _pods.matching(aim, selector)
-    by_node: dict[str, list[Object]] = {}
-    for pod in pods:
-        if guard.is_ready(pod):
-            by_node.setdefault(str(pod["spec"].get("nodeName")), []).append(pod)
-    found = {node["metadata"]["name"]: node for node in aim.cluster.list("Node", None, nodes or None)}
-    names = sorted(name for name in by_node.keys() & found if not found[name]["spec"].get("unschedulable"))
+    held = _nodes.holders(aim, selector, nodes)
+    names = [name for name in held.names if not held.found[name]["spec"].get("unschedulable")]
     if count < 1 or len(names) < count:
         raise FaultError(
             f"{count} nodes were to be drained, and {len(names)} schedulable nodes hold ready pods of {selector}"
             f"{f' and match {nodes}' if nodes else ''}. Nothing was touched.",
-            hint=f"pods are on: {', '.join(sorted(by_node)) or 'no node'}",
+            hint=held.where,
         )
-    chosen = aim.rng.sample(names, count)
-    ready = sum(len(each) for each in by_node.values())
-    struck = sum(len(by_node[name]) for name in chosen)
-    aim.refuse_excess(pods=struck, nodes=count, total=len(pods), left=ready - struck)
+    chosen = _nodes.choose(aim, held, names, count)
     allowed = frozenset(
         space["metadata"]["name"]
         for space in aim.cluster.list("Namespace", None, f"{CHAOS_LABEL}={CHAOS_ALLOWED}")
@@ -154,7 +146,7 @@ def select(aim: Aim, selector: str, count: int, nodes: str, rules: Rules) -> lis
     )
     for name in chosen:
         evictable(aim.cluster, name, allowed, rules)
-    return [NodeDrain(found[name], tuple(by_node[name]), allowed, aim.service, rules) for name in chosen]
+    return [NodeDrain(held.found[name], tuple(held.by_node[name]), allowed, aim.service, rules) for name in chosen]
 
 
 def act(context: FaultContext, selector: str, count: int, nodes: str, rules: Rules) -> list[str]:

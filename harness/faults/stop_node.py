@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from clusters.provider import BadWordError, NodeCommands, filled, words_of
-from harness import guard
-from harness.faults import _pods
+from harness.faults import _nodes, _pods
 from harness.faults._command import run_command
 from harness.faults._prove import Claim
 from harness.faults._strike import Aim, FaultContext, FaultError, strike
@@ -112,26 +111,18 @@ def select(aim: Aim, selector: str, count: int, nodes: str) -> list[NodeStop]:
             "nobody has said how a machine of this cluster is switched off. Nothing was touched.",
             hint="name node_stop and node_start in the cluster's configuration file (docs/clusters.md)",
         )
-    by_node: dict[str, list[Object]] = {}
-    pods = _pods.matching(aim, selector)
-    for pod in pods:
-        if guard.is_ready(pod):
-            by_node.setdefault(str(pod["spec"].get("nodeName")), []).append(pod)
-    found = {node["metadata"]["name"]: node for node in aim.cluster.list("Node", None, nodes or None)}
-    spared = {name: why for name, node in found.items() if (why := _spared(node, aim.load_host))}
-    names = sorted(name for name in by_node.keys() & found if name not in spared and is_ready(found[name]))
+    held = _nodes.holders(aim, selector, nodes)
+    spared = {name: why for name, node in held.found.items() if (why := _spared(node, aim.load_host))}
+    names = [name for name in held.names if name not in spared and is_ready(held.found[name])]
     if count < 1 or len(names) < count:
-        reasons = "; ".join(f"{name} {why}" for name, why in sorted(spared.items()) if name in by_node)
+        reasons = "; ".join(f"{name} {why}" for name, why in sorted(spared.items()) if name in held.by_node)
         raise FaultError(
             f"{count} nodes were to be stopped, and {len(names)} Ready nodes that may be hold ready pods of {selector}"
             f"{f' and match {nodes}' if nodes else ''}{f' ({reasons})' if reasons else ''}. Nothing was touched.",
-            hint=f"pods are on: {', '.join(sorted(by_node)) or 'no node'}",
+            hint=held.where,
         )
-    chosen = aim.rng.sample(names, count)
-    ready = sum(len(each) for each in by_node.values())
-    struck = sum(len(by_node[name]) for name in chosen)
-    aim.refuse_excess(pods=struck, nodes=count, total=len(pods), left=ready - struck)
-    return [NodeStop(found[name], tuple(by_node[name]), aim.service, commands) for name in chosen]
+    chosen = _nodes.choose(aim, held, names, count)
+    return [NodeStop(held.found[name], tuple(held.by_node[name]), aim.service, commands) for name in chosen]
 
 
 def act(context: FaultContext, selector: str, count: int, nodes: str, noticed_within_ns: int) -> list[str]:
