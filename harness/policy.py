@@ -84,12 +84,7 @@ class Policy:
 
 def load_policy(path: Path) -> Policy:
     """The policy of a file. Raises FileErrors with every error of it and of the experiments it names."""
-    try:
-        documents = positions.parse(path.read_text(encoding="utf-8"), str(path))
-    except FileError as error:
-        raise FileErrors([error]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileErrors([FileError(f"cannot be read: {error}.", file=path)]) from None
+    documents = positions.read(path)
     if len(documents) != 1:
         raise FileErrors([FileError(f"holds {len(documents)} documents; a policy is one.", file=path)])
     document = documents[0]

@@ -60,7 +60,7 @@ class Outcome:
 
 def is_suite(path: Path) -> bool:
     """Whether a file lists experiments, instead of being one. Raises FileErrors for what is no YAML."""
-    documents = _documents(path)
+    documents = positions.read(path)
     return len(documents) == 1 and isinstance(documents[0].data, dict) and "experiments" in documents[0].data
 
 
@@ -194,17 +194,8 @@ def worst_exit_code(verdicts: Sequence[Verdict]) -> int:
     return EXIT_CODES[worst([verdict.verdict for verdict in verdicts])]
 
 
-def _documents(path: Path) -> list[positions.Document]:
-    try:
-        return positions.parse(path.read_text(encoding="utf-8"), str(path))
-    except FileError as error:
-        raise FileErrors([error]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileErrors([FileError(f"cannot be read: {error}.", file=path)]) from None
-
-
 def _load_suite(path: Path) -> list[Item]:
-    document = _documents(path)[0]
+    document = positions.read(path)[0]
     try:
         suite = _Suite.model_validate(document.data)
     except ValidationError as error:

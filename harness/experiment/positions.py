@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
 
-from harness.errors import FileError
+from harness.errors import FileError, FileErrors
 
 Path = tuple[str | int, ...]
 
@@ -40,6 +41,17 @@ class Document:
             except (KeyError, IndexError, TypeError):
                 return None
         return found
+
+
+def read(file: FilePath, shown: str | None = None) -> list[Document]:
+    """Every document of a file. Raises FileErrors; `shown` is the file's name in messages."""
+    name = shown or str(file)
+    try:
+        return parse(file.read_text(encoding="utf-8"), name)
+    except FileError as error:
+        raise FileErrors([error]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileErrors([FileError(f"cannot be read: {error}.", file=name)]) from None
 
 
 def parse(text: str, file: str) -> list[Document]:

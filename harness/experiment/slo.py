@@ -150,12 +150,7 @@ _WINDOW_DAYS = {"m": 1 / 1440, "h": 1 / 24, "d": 1.0, "w": 7.0}
 def load_slos(path: Path, *, shown: str | None = None) -> tuple[Slo, ...]:
     """Every SLO of an OpenSLO file. Raises FileErrors; `shown` is the file's name in messages."""
     name = shown or str(path)
-    try:
-        documents = positions.parse(path.read_text(encoding="utf-8"), name)
-    except FileError as error:
-        raise FileErrors([error]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileErrors([FileError(f"cannot be read: {error}.", file=name)]) from None
+    documents = positions.read(path, name)
     if not documents:
         raise FileErrors([FileError("holds no SLO.", file=name)])
     slos: list[Slo] = []
