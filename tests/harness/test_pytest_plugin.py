@@ -110,5 +110,5 @@ def test_an_experiment_passes_or_fails_as_a_test(own):
     assert len(list((own.parent / "mine").glob("*/report.html"))) == 1
     assert failed.returncode == 1, failed.stdout
     assert "A GPU pod dies under load" in failed.stdout
-    assert re.search(r"FAILED (lost|recovers_within|slo_detector)", failed.stdout)
+    assert "FAILED ready_floor" in failed.stdout  # what its clients lose is luck
     assert "Traceback" not in failed.stdout
