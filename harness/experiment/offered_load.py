@@ -58,7 +58,9 @@ class Load(Named):
         description="For arrivals: trace. File of recorded arrivals, beside the experiment file: CSV with the header "
         "TIMESTAMP,ContextTokens,GeneratedTokens or seconds[,size], or JSON lines. When it ends it begins again.",
     )
-    trace_speed: float = Field(1.0, gt=0, description="The trace is replayed so many times as fast as it was recorded.")
+    trace_speed: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="The trace is replayed so many times as fast as it was recorded."
+    )
     shape: Shape | None = Field(
         None,
         description="How the rate changes, in time from the begin of the baseline: ramp to RATE at TIME over DURATION; "
