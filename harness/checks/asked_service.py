@@ -162,10 +162,10 @@ def _outages(case: Case, doubting: bool) -> list[Outage]:
 
 def _in_flight(limit: int) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
-        struck, rows = case.timeline.struck_ns, case.from_fault
-        if struck is None or rows is None:
+        struck = case.timeline.struck_ns
+        if struck is None:
             return in_flight_lost.in_flight_lost(None, limit, None)
-        under_way = rows & (case.requests.scheduled_ns < struck)
+        under_way = (case.requests.scheduled_ns < struck) & (case.requests.end_ns >= struck)
         first = case.first_ns(under_way & case.overall.bad)
         return in_flight_lost.in_flight_lost(case.tally(under_way), limit, first)
 

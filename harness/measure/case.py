@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -79,12 +81,23 @@ class Case:
         span, start = self.timeline.span(Phase.BASELINE), self.timeline.start_ns
         if span is None or start is None:
             return None
-        acts = {one["name"] for one in self.experiment.chaos["method"] if one["type"] == "action"}
-        begun = [one.t_ns for one in self.timeline.activities if one.step == "begin" and one.name in acts]
-        ends = [min(begun, default=span.end_ns), self.timeline.struck_ns, self.timeline.stop_ns]
+        ends = [min(self._begun(lambda _: True), default=span.end_ns), self.timeline.struck_ns, self.timeline.stop_ns]
         end = min((moment for moment in ends if moment is not None), default=None)
         begin = max(span.start_ns, start)
         return (begin, end) if end is not None and end > begin else None
+
+    @cached_property
+    def touched_ns(self) -> int | None:
+        """When the first fault struck, or an action that is none of ours began before it; None without a fault."""
+        foreign = self._begun(lambda provider: provider.get("module") != "harness.faults")
+        return None if self.timeline.struck_ns is None else min([self.timeline.struck_ns, *foreign])
+
+    def _begun(self, wanted: Callable[[dict[str, Any]], bool]) -> list[int]:
+        """When the method's actions of such providers began."""
+        method = self.experiment.chaos["method"]
+        names = {one["name"] for one in method if one["type"] == "action" and wanted(one["provider"])}
+        own = [one for one in self.timeline.activities if one.section == "method" and one.step == "begin"]
+        return [one.t_ns for one in own if one.name in names]
 
     # -- which requests -----
 
@@ -95,29 +108,29 @@ class Case:
             return np.zeros(len(self.requests), dtype=np.bool_)
         begin, end = self.baseline_span
         rows = (self.requests.scheduled_ns >= begin) & (self.requests.scheduled_ns < end)
-        struck = self.timeline.struck_ns
-        return rows if struck is None else rows & (self.requests.end_ns < struck)
+        touched = self.touched_ns
+        return rows if touched is None else rows & (self.requests.end_ns < touched)
 
     def baseline_by(self, within_ns: int | None) -> Mask:
         """The same, and those under way then that had broken this limit already, whatever the fault did to them.
 
         Without them a baseline of slow answers would be one of the quick ones: the slow had not ended yet.
         """
-        struck = self.timeline.struck_ns
-        if struck is None or within_ns is None or self.baseline_span is None:
+        touched = self.touched_ns
+        if touched is None or within_ns is None or self.baseline_span is None:
             return self.baseline
         begin, end = self.baseline_span
         scheduled = self.requests.scheduled_ns
-        late = (scheduled >= begin) & (scheduled < min(end, struck - within_ns)) & (self.requests.end_ns >= struck)
+        late = (scheduled >= begin) & (scheduled < min(end, touched - within_ns)) & (self.requests.end_ns >= touched)
         return self.baseline | late
 
     @cached_property
     def from_fault(self) -> Mask | None:
-        """Requests that the fault may have touched: scheduled after it struck, or still under way then."""
-        struck = self.timeline.struck_ns
-        if struck is None:
+        """Requests that the method may have touched: scheduled after that, or still under way then."""
+        touched = self.touched_ns
+        if touched is None:
             return None
-        return (self.requests.scheduled_ns >= struck) | (self.requests.end_ns >= struck)
+        return (self.requests.scheduled_ns >= touched) | (self.requests.end_ns >= touched)
 
     def phase(self, phase: Phase) -> Mask:
         """Requests scheduled in a phase."""
@@ -225,7 +238,7 @@ class Case:
         other = other_version if other_version is not None else np.zeros(len(self.requests), dtype=np.bool_)
         bad, known = bad | other, known | other
         struck = strikes[0].begin_ns or 0
-        under_way = self.from_fault & (self.requests.scheduled_ns < struck)
+        under_way = (self.requests.scheduled_ns < struck) & (self.requests.end_ns >= struck)
         tally = self.tally(self.baseline)
         observed = Observed(
             scheduled_ns=self.requests.scheduled_ns,

@@ -469,6 +469,28 @@ def test_what_befalls_the_platform_while_the_method_still_waits_is_no_baseline(t
     assert ended(judge(run_dir)) == {"baseline_steady": INVALID, "steady_detector": INVALID}
 
 
+def test_what_another_tools_action_costs_is_lost_too(tmp_path):
+    """It broke the service 3 s before our own fault did nothing to it; who promised 0.5 s lost a second."""
+    run_dir = build_run(tmp_path, outage=(-3.0, -2.0), target=0.9, expect={"lost": "0.5s"})
+
+    def acts_before(lines):
+        fault = next(line for line in lines if line.get("phase") == "fault")
+        fault["t_ns"] -= 4 * S
+        at, done = lines.index(fault) + 1, {"type": "action", "section": "method", "name": "another tool's"}
+        begin, end = ({**done, "step": step, "t_ns": fault["t_ns"] + 1} for step in ("begin", "end"))
+        return [*lines[:at], begin, end, *lines[at:]]
+
+    def also(document):
+        provider = {"type": "process", "path": "kubectl", "arguments": "delete pod detector-7d9f-bbbbb"}
+        document["method"].insert(0, {"type": "action", "name": "another tool's", "provider": provider})
+        document["extensions"][0]["phases"]["baseline"] = "11s"
+
+    alter_lines(run_dir / "actions.jsonl", acts_before)
+    _alter_experiment(run_dir, also)
+
+    assert ended(judge(run_dir)) == {"lost": FAILED}
+
+
 def test_a_request_under_way_at_the_strike_is_the_faults_and_not_the_baselines(tmp_path):
     """It was scheduled before the strike and died of it."""
     run_dir = build_run(tmp_path, expect={"lost_requests": 0})
