@@ -37,7 +37,7 @@ e2e: setup  ## Experiment x platform, INVALID endings, interruptions, on the san
 conformance: setup  ## What Kubernetes promises, on any cluster: make conformance KUBECONFIG=FILE [IMAGE=NAME]
 	$(BIN)/python -m pytest tests/conformance $(if $(KUBECONFIG),--kubeconfig $(KUBECONFIG)) $(if $(IMAGE),--image $(IMAGE))
 
-truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (16 minutes)
+truth: setup  ## All scripted outages under the real load; renews the table of docs/truth.md (20 minutes)
 	$(BIN)/python -m tests.truth.courses
 
 real: setup  ## Same verdicts on a real cluster? make real KUBECONFIG=FILE CONTEXT=NAME [CONFIG=FILE] (40 minutes; docs/parity.md)

@@ -11,7 +11,7 @@ import pytest
 from tests.truth.courses.compare import compare_all
 from tests.truth.courses.judged import complete
 from tests.truth.courses.offer import offer
-from tests.truth.courses.plan import batches, quick
+from tests.truth.courses.plan import batches, quick, quick_calls
 from tests.truth.courses.truth import Requests
 
 
@@ -27,6 +27,11 @@ def judged_wrongly(batch, folder):
 def test_a_few_courses_are_judged_as_they_were(tmp_path):
     """A dead server, a hang, wrong numbers, one gray backend of three, kept connections only, and a control."""
     assert judged_wrongly(quick(), tmp_path) == {}
+
+
+def test_a_course_under_grpc_is_judged_as_it_was(tmp_path):
+    """New connections hang: their requests are bad, from the first to the last, and those on kept ones are not."""
+    assert judged_wrongly(quick_calls(), tmp_path) == {}
 
 
 @pytest.mark.slow

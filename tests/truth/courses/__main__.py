@@ -1,4 +1,4 @@
-"""All courses: `python -m tests.truth.courses [--only BATCH] [--keep DIR]`; writes docs/truth.md when all were run.
+"""All courses: `python -m tests.truth.courses [--only BATCHES] [--keep DIR]`; writes docs/truth.md when all were run.
 
 Exit code 1 when a judgement was not the truth.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.truth.courses import table
+from loadtests.config import HTTP
 from tests.truth.courses.compare import compare_all
-from tests.truth.courses.document import write
+from tests.truth.courses.document import tables, write
 from tests.truth.courses.offer import offer
 from tests.truth.courses.plan import Batch, batches
 from tests.truth.courses.said import locust_said, poller_said
@@ -21,13 +22,15 @@ from tests.truth.courses.table import Line
 
 def run(batch: Batch, folder: Path) -> list[Line]:
     """One batch, judged and compared."""
-    offered = offer(batch, folder / "load", bystanders=True)
+    watched = batch.load.protocol == HTTP  # what others are there that ask over gRPC?
+    offered = offer(batch, folder / "load", bystanders=watched)
     return [
         Line(
             ours=one,
-            poller=poller_said(offered, one),
-            locust=locust_said(offered, one),
+            poller=poller_said(offered, one) if watched else None,
+            locust=locust_said(offered, one) if watched else None,
             rate=batch.load.rate,
+            protocol=batch.load.protocol,
             user=batch.load.user,
             scheduler=offered.ready["scheduler"],
         )
@@ -38,10 +41,12 @@ def run(batch: Batch, folder: Path) -> list[Line]:
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", help="a batch; may be given again")
+    parser.add_argument("--only", action="append", help="batches, as a pattern: 'grpc-*'; may be given again")
     parser.add_argument("--keep", type=Path, help="a new folder for everything that was recorded")
     arguments = parser.parse_args()
-    chosen = [batch for batch in batches() if not arguments.only or batch.name in arguments.only]
+    chosen = [batch for batch in batches() if any(fnmatch(batch.name, only) for only in arguments.only or ["*"])]
+    if not chosen:
+        parser.error(f"no batch is {' or '.join(arguments.only)}; there are {' '.join(b.name for b in batches())}")
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="bulletproof-truth-") as temporary:
         for batch in chosen:
@@ -52,7 +57,7 @@ def main() -> int:
             for line in wrong:
                 one = line.ours
                 print(f"  {one.course.name} {one.course.family}: {'; '.join(one.faults)}", file=sys.stderr, flush=True)
-    print(table.families(lines), table.others(lines), table.blind(lines), table.loads(lines), sep="\n\n")
+    print(*tables(lines).values(), sep="\n\n")
     if not arguments.only:
         write(lines)
     return 1 if any(line.ours.faults for line in lines) else 0

@@ -16,15 +16,17 @@ from typing import Any
 DEAD = "dead"  # listener closed, connections reset
 GONE = "gone"  # listener closed, connections ended in order (FIN), as the kernel does for a process that exits
 DEAF = "deaf"  # listener closed, connections go on: new ones are refused at 100 %
+# To the whole process, as SIGSTOP and SIGCONT have it: the kernel goes on taking connections and bytes, nobody reads.
+FREEZE = "freeze"
 # To a request, by the clock at its arrival.
 SWALLOW = "swallow"  # read, never answered
-PAUSE = "pause"  # answered when the act ends, as after SIGSTOP and SIGCONT
+PAUSE = "pause"  # held, and answered when the act ends; the transport goes on
 SLOW = "slow"  # answered `delay_ns` later
 RESET = "reset"
 CLOSE = "close"  # FIN instead of an answer
 WRONG = "wrong"  # a number of the answer is another one
 SHAPE = "shape"  # an output is missing
-STATUS = "status"  # 503
+STATUS = "status"  # 503, UNAVAILABLE
 MID_RESET = "mid-reset"  # half an answer, then RST
 MID_CLOSE = "mid-close"  # half an answer, then FIN
 DRIP = "drip"  # the answer comes byte by byte, and never ends
@@ -39,8 +41,9 @@ REQUEST = (SWALLOW, PAUSE, SLOW, RESET, CLOSE, WRONG, SHAPE, STATUS, MID_RESET, 
 ALL = "all"
 NEW = "new"  # the first request of a connection
 KEPT = "kept"  # the later ones
-GRAY = "gray"  # requests on connections that the balancer gave to backend 0 of 3
-BACKENDS = 3
+GRAY = "gray"  # requests on connections that the balancer gave to the first backend
+# Their names are those of the pods in the histories that the courses become: an answer of a stranger proves nothing.
+BACKENDS = ("detector-7d9f-aaaaa", "detector-7d9f-bbbbb", "detector-7d9f-ccccc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.verdict import VerdictName
+from harness.verdict import Verdict, VerdictName
+from loadtests.config import GRPC
+from tests.truth.courses.families import MS
 from tests.truth.courses.judged import Judged, judge_course
 from tests.truth.courses.offer import Offered
-from tests.truth.courses.plan import MS, Course
+from tests.truth.courses.plan import Course
 from tests.truth.courses.truth import SLACK_NS, Requests, TrueOutage, Truth, truth
 
 MARGIN_NS = 20 * MS  # a limit so far beside the truth, and an arrival gap, must be judged rightly
@@ -25,8 +27,10 @@ class Edges:
     end_ns: int
     begin_off_ns: int
     end_off_ns: int
+    way_ns: int  # of the distances, what the request at the edge was on its way to the server: allowed for under gRPC
     begin_gap_ns: int  # the arrival gap of the interval
     end_gap_ns: int
+    read_ns: int  # so much later may the end be judged, see TrueOutage
     by_off_ns: int  # how far the true end lies outside of the judge's own [after, by]
 
 
@@ -51,12 +55,14 @@ def compare(offered: Offered, requests: Requests, course: Course, folder: Path) 
     # A run whose load was not on time is INVALID, by the lag on record: nothing is concluded from it. Its moments are
     # right all the same, to within that lag.
     invalid = judged.verdict.verdict is VerdictName.INVALID
+    if invalid and not (why := _unsaid(judged.verdict)).get("load_delivered"):
+        faults.append(f"INVALID, but the load was on time: {why}")
     slack_ns = SLACK_NS + (real.lateness_ns if invalid else 0)
     if len(judged.outages) != len(real.outages):
         faults.append(f"{len(judged.outages)} outages judged, {len(real.outages)} true")
     edges = []
     for outage, found in zip(real.outages, judged.outages, strict=False):
-        edge = _edges(outage, found)
+        edge = _edges(outage, found, real.ways if offered.batch.load.protocol == GRPC else {})
         edges.append(edge)
         if edge.begin_off_ns > slack_ns:
             faults.append(f"begin {edge.begin_off_ns / MS:.2f} ms off")
@@ -88,7 +94,16 @@ def compare(offered: Offered, requests: Requests, course: Course, folder: Path) 
     return compared
 
 
-def _edges(outage: TrueOutage, found: tuple[int, int, int | None]) -> Edges:
+def _unsaid(verdict: Verdict) -> dict[str, str]:
+    """Why the checks that could not say could not."""
+    return {check.name: str(check.why) for check in verdict.checks if check.verdict is VerdictName.INVALID}
+
+
+def _edges(outage: TrueOutage, found: tuple[int, int, int | None], ways: dict[int, int]) -> Edges:
+    """`ways`: by scheduled time, how long the request took to reach the server; none is allowed for if empty.
+
+    A request on its way when the outage began met it, one on its way when it ended did not: both were scheduled before.
+    """
     first, last, by = found
     exposed = outage.exposed_ns
     before = exposed[exposed < first]
@@ -96,14 +111,20 @@ def _edges(outage: TrueOutage, found: tuple[int, int, int | None]) -> Edges:
     previous = int(before[-1]) if len(before) else first
     following = int(after[0]) if len(after) else last
     until = last if by is None else by
+    begin_off = _outside(outage.begin_ns, previous, first + ways.get(first, 0))
+    end_off = _outside(outage.end_ns, last - outage.read_ns, following + ways.get(following, 0))
+    begin_way = _outside(outage.begin_ns, previous, first) - begin_off
+    end_way = _outside(outage.end_ns, last - outage.read_ns, following) - end_off
     return Edges(
         begin_ns=outage.begin_ns,
         end_ns=outage.end_ns,
-        begin_off_ns=_outside(outage.begin_ns, previous, first),
-        end_off_ns=_outside(outage.end_ns, last - outage.read_ns, following),
+        begin_off_ns=begin_off,
+        end_off_ns=end_off,
+        way_ns=max(begin_way, end_way),
         begin_gap_ns=first - previous,
         end_gap_ns=following - last,
-        by_off_ns=_outside(outage.end_ns, last - outage.read_ns, until),
+        read_ns=outage.read_ns,
+        by_off_ns=_outside(outage.end_ns, last - outage.read_ns, until + ways.get(until, 0)),
     )
 
 
@@ -117,16 +138,17 @@ def _limits(judged: Judged, edges: list[Edges]) -> list[str]:
     if not edges:
         check, run = judged.asked(MARGIN_NS)
         return [] if check == "PASSED" and run in ("PASSED", "INVALID") else [f"no outage, but {check}"]
-    took, gap = edges[-1].end_ns - start, edges[-1].end_gap_ns
+    took, gap, read = edges[-1].end_ns - start, edges[-1].end_gap_ns, edges[-1].read_ns
     faults = []
-    tight = took - gap - MARGIN_NS
+    tight = took - gap - edges[-1].way_ns - MARGIN_NS
     if tight > 0:
         check, run = judged.asked(tight)
         if check == "PASSED" or run == "PASSED":
             faults.append(f"back after {took / MS:.1f} ms, but PASSED with a limit of {tight / MS:.1f} ms")
-    check, run = judged.asked(took + gap + MARGIN_NS)
+    wide = took + gap + read + MARGIN_NS
+    check, run = judged.asked(wide)
     if check == "FAILED" or run == "FAILED":
-        faults.append(f"back after {took / MS:.1f} ms, but FAILED with a limit of {(took + gap) / MS + 20:.1f} ms")
+        faults.append(f"back after {took / MS:.1f} ms, but FAILED with a limit of {wide / MS:.1f} ms")
     return faults
 
 

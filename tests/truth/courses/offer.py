@@ -41,11 +41,11 @@ class Offered:
 class ScriptedServer:
     """The server's process."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, protocol: str) -> None:
         self._log = folder / "server.json"
         self._errors = (folder / "server.log").open("wb")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.truth.courses.server", HOST, str(GOLDEN), str(self._log)],
+            [sys.executable, "-m", "tests.truth.courses.server", HOST, protocol, str(GOLDEN), str(self._log)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -90,7 +90,7 @@ def offer(batch: Batch, folder: Path, *, bystanders: bool) -> Offered:
     """Runs the batch; takes its length and a few seconds."""
     folder.mkdir(parents=True)
     load = batch.load
-    server = ScriptedServer(folder)
+    server = ScriptedServer(folder, load.protocol)
     poller, locust = Poller(HOST, server.port), StockLocust(HOST, server.port, folder)
     process = None
     try:
@@ -133,8 +133,8 @@ def _config(batch: Batch, port: int, folder: Path) -> dict[str, Any]:
     return {
         "host": HOST,
         "http_port": port,
-        "grpc_port": 0,
-        "protocol": "kserve-v2-http",
+        "grpc_port": port,
+        "protocol": load.protocol,
         "user": load.user,
         "model": "detector",
         "golden": str(GOLDEN),

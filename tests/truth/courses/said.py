@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tests.truth.courses.compare import Compared
+from tests.truth.courses.families import S
 from tests.truth.courses.offer import Offered
-from tests.truth.courses.plan import QUIET_NS, S
+from tests.truth.courses.plan import QUIET_NS
 
 # Locust's history has whole seconds, and a hung request of a client without a deadline ends a second later.
 LATE_NS = 2 * S

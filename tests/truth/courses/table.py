@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loadtests.config import GRPC, HTTP
 from tests.truth.courses.compare import Compared
-from tests.truth.courses.plan import MS, S
+from tests.truth.courses.families import MS, S
 from tests.truth.courses.said import Said
 
+_PROTOCOLS = {HTTP: "HTTP", GRPC: "gRPC"}
 LENGTHS = (("20 to 100 ms", 0, 100 * MS), ("0.1 to 1 s", 100 * MS, S), ("1 to 30 s", S, 100 * S))
 
 
@@ -20,31 +22,34 @@ class Line:
     """One course and what was said about it."""
 
     ours: Compared
-    poller: Said
-    locust: Said
+    poller: Said | None  # None: nobody watched beside
+    locust: Said | None
     rate: float
+    protocol: str
     user: str
     scheduler: str
 
 
-def families(lines: Sequence[Line]) -> str:
-    """Ours, by what went wrong."""
+def families(lines: Sequence[Line], protocol: str) -> str:
+    """Ours under one protocol, by what went wrong."""
+    lines = [line for line in lines if line.protocol == protocol]
     head = ("what went wrong", "courses", "true outages", "judged", "lasted", "requests harmed", "hidden", "invented")
-    head += ("begin off", "end off", "widest gap", "INVALID", "wrong")
+    head += ("begin off", "end off", *(("on the way",) if protocol == GRPC else ()), "widest gap", "INVALID", "wrong")
     rows = []
     for family in dict.fromkeys(line.ours.course.family for line in lines):
         some = [line.ours for line in lines if line.ours.course.family == family]
-        rows.append((family, *_family(some)))
-    rows.append(("**all**", *_family([line.ours for line in lines])))
+        rows.append((family, *_family(some, protocol)))
+    rows.append(("**all**", *_family([line.ours for line in lines], protocol)))
     return _table(head, rows)
 
 
-def _family(some: list[Compared]) -> tuple[str, ...]:
+def _family(some: list[Compared], protocol: str) -> tuple[str, ...]:
     edges = [edge for one in some for edge in one.edges]
     lengths = [edge.end_ns - edge.begin_ns for edge in edges]
     lasted = f"{_short(min(lengths))} to {_short(max(lengths))}" if lengths else "-"
     begin, end = (max(values, default=0) for values in ([e.begin_off_ns for e in edges], [e.end_off_ns for e in edges]))
     gap = max((max(edge.begin_gap_ns, edge.end_gap_ns) for edge in edges), default=0)
+    way = (f"{max(edge.way_ns for edge in edges) / MS:.2f} ms" if edges else "-",) if protocol == GRPC else ()
     bad = sum(one.judged.bad for one in some)
     return (
         str(len(some)),
@@ -56,6 +61,7 @@ def _family(some: list[Compared]) -> tuple[str, ...]:
         str(sum(one.truth.invented for one in some)),
         f"{begin / MS:.2f} ms" if edges else "-",
         f"{end / MS:.2f} ms" if edges else "-",
+        *way,
         f"{gap / MS:.0f} ms" if edges else "-",
         str(sum(one.verdict == "INVALID" for one in some)),
         str(sum(bool(one.faults) for one in some)),
@@ -72,7 +78,7 @@ def others(lines: Sequence[Line]) -> str:
     rows.append(("**all**", *_beside([line for line in lines if line.ours.edges])))
     controls = [line for line in lines if not line.ours.truth.outages]
     said = [sum(bool(line.ours.judged.outages) for line in controls)]
-    said += [sum(of(line).noticed for line in controls) for of in (_poller, _locust)]
+    said += [sum(of(line).noticed for line in controls) for of in _OTHERS]
     rows.append(("no outage (controls)", str(len(controls)), *(str(number) for number in said), *("-",) * 6))
     return _table(head, rows)
 
@@ -93,8 +99,12 @@ def loads(lines: Sequence[Line]) -> str:
     for batch in dict.fromkeys(line.ours.batch for line in lines):
         some = [line for line in lines if line.ours.batch == batch]
         late = max(line.ours.truth.lateness_ns for line in some) / MS
-        rows.append((batch, f"{some[0].rate:g}/s", some[0].user, some[0].scheduler, str(len(some)), f"{late:.1f} ms"))
-    return _table(("load run", "rate", "user", "scheduler", "courses", "latest request at the server"), rows)
+        spoken = _PROTOCOLS[some[0].protocol]
+        told = (f"{some[0].rate:g}/s", spoken, some[0].user, some[0].scheduler, str(len(some)), f"{late:.1f} ms")
+        rows.append((batch, *told))
+    return _table(
+        ("load run", "rate", "protocol", "user", "scheduler", "courses", "latest request at the server"), rows
+    )
 
 
 def where() -> str:
@@ -118,16 +128,18 @@ def _beside(some: list[Line]) -> tuple[str, ...]:
 def _noticed(some: list[Line]) -> tuple[list[bool], list[bool], list[bool]]:
     return (
         [bool(line.ours.judged.outages) for line in some],
-        [line.poller.noticed for line in some],
-        [line.locust.noticed for line in some],
+        [_poller(line).noticed for line in some],
+        [_locust(line).noticed for line in some],
     )
 
 
 def _poller(line: Line) -> Said:
+    assert line.poller is not None
     return line.poller
 
 
 def _locust(line: Line) -> Said:
+    assert line.locust is not None
     return line.locust
 
 

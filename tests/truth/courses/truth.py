@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from tests.truth.courses import acts
 from tests.truth.courses.acts import Act
+from tests.truth.courses.families import HOLD_NS
 from tests.truth.courses.offer import Offered
-from tests.truth.courses.plan import HOLD_NS, Course
+from tests.truth.courses.plan import Course
 
 SLACK_NS = 5_000_000
 
@@ -40,6 +41,7 @@ class Truth:
     matched: int  # requests that are both in the server's log and in the records
     harmed: int  # of them
     ignored: int  # of them, on a source port that was harmed before
+    ways: dict[int, int]  # scheduled time -> from there to the server's reading it
     lateness_ns: int  # the worst time from a request's schedule to the server's reading it, of those well-connected
 
 
@@ -102,7 +104,7 @@ def truth(offered: Offered, requests: Requests, course: Course) -> Truth:
             outages.append(TrueOutage(begin_ns=begin, end_ns=end, exposed_ns=exposed, read_ns=read_ns))
     hidden, invented, matched, harmed = _compare(offered, requests, rows, spans, SLACK_NS + read_ns)
     seen = requests.log_row[rows]
-    arrived = np.array([offered.log[row][0] for row in seen[seen >= 0]], dtype=np.int64)
+    ways = _ways(offered, requests, rows, moved)
     return Truth(
         outages=tuple(outages),
         whole=all(act.whom == acts.ALL and act.every == 1 and act.kind != acts.DEAF for act in moved),
@@ -112,8 +114,28 @@ def truth(offered: Offered, requests: Requests, course: Course) -> Truth:
         matched=matched,
         harmed=harmed,
         ignored=sum(offered.log[row][5] == acts.IGNORE for row in seen[seen >= 0].tolist()),
-        lateness_ns=int((arrived - requests.scheduled[rows][seen >= 0]).max(initial=0)),
+        ways=ways,
+        lateness_ns=max(ways.values(), default=0),
     )
+
+
+def _ways(offered: Offered, requests: Requests, rows: np.ndarray, moved: list[Act]) -> dict[int, int]:
+    """Of what the server never read, or not before it thawed: until it ended, and no longer than others of its kind."""
+    log_row = requests.log_row[rows]
+    arrived = np.array([offered.log[row][0] if row >= 0 else 0 for row in log_row.tolist()], dtype=np.int64)
+    read = log_row >= 0
+    for act in moved:
+        if act.kind == acts.FREEZE:
+            read &= (requests.sent[rows] >= act.end_ns) | (arrived < act.end_ns)
+    ways = {}
+    for new in (True, False):
+        kind = requests.new[rows] == new
+        took = (arrived - requests.scheduled[rows])[kind & read]
+        usual = int(np.quantile(took, 0.99)) if len(took) else 0
+        ended = np.minimum((requests.end - requests.scheduled)[rows][kind & ~read], usual)
+        ways |= dict(zip(requests.scheduled[rows][kind & read].tolist(), took.tolist(), strict=True))
+        ways |= dict(zip(requests.scheduled[rows][kind & ~read].tolist(), ended.tolist(), strict=True))
+    return ways
 
 
 def _harm(act: Act, offered: Offered, within_ns: int) -> tuple[int, int] | None:
@@ -122,7 +144,7 @@ def _harm(act: Act, offered: Offered, within_ns: int) -> tuple[int, int] | None:
         closed = _mark(offered, "closed", act.begin_ns)
         opened = _mark(offered, "listening", act.end_ns)
         return closed["before_ns"], opened["after_ns"]
-    if act.kind == acts.PAUSE:  # who waits no longer than the limit is served well
+    if act.kind in (acts.PAUSE, acts.FREEZE):  # who waits no longer than the limit is served well
         end = act.end_ns - within_ns
         return (act.begin_ns, end) if end > act.begin_ns else None
     if act.kind == acts.IDLE_CLOSE or (act.kind == acts.SLOW and act.delay_ns < within_ns):
@@ -153,11 +175,10 @@ def _mistaken(moved: list[Act], requests: Requests, rows: np.ndarray) -> int:
 
 def _reading(act: Act, offered: Offered, requests: Requests, rows: np.ndarray) -> int:
     """From the release of held answers to the last of them being read and checked; 0 where none were held."""
-    if act.kind != acts.PAUSE:
+    if act.kind not in (acts.PAUSE, acts.FREEZE):
         return 0
-    seen = rows[requests.log_row[rows] >= 0]
-    held = [at for at in seen.tolist() if act.begin_ns <= offered.log[requests.log_row[at]][0] < act.end_ns]
-    read = [int(requests.end[at]) for at in held if requests.outcome[at] == "ok"]
+    held = rows[(requests.sent[rows] >= act.begin_ns) & (requests.sent[rows] < act.end_ns)]
+    read = [int(requests.end[at]) for at in held.tolist() if requests.outcome[at] == "ok"]
     return max(0, max(read, default=0) - act.end_ns)
 
 
