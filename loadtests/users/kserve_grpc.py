@@ -56,7 +56,7 @@ class TritonGrpc:
             try:
                 self._infer(self._kept, self._kept_sockets, case, attempt)
             except BaseException as error:
-                if self._kept_sockets.opened != opened or connection_broke(error):
+                if connection_broke(error) or (self._kept_sockets.opened != opened and _given_up(error)):
                     self.close()
                     self._open_kept()
                 raise
@@ -101,6 +101,13 @@ class TritonGrpc:
             attempt.pod = response.parameters["pod"].string_param
         if wrong := self._cases[case].wrong(safely(result.as_numpy)):
             raise WrongAnswerError(wrong)
+
+
+def _given_up(error: BaseException) -> bool:
+    """Whether no answer came in time, or nobody wanted it any more."""
+    if isinstance(error, triton.InferenceServerException):
+        return str(error.status()) == "StatusCode.DEADLINE_EXCEEDED"
+    return not isinstance(error, Exception)
 
 
 def client_factory(config: LoadConfig, cases: tuple[Case, ...]) -> Callable[[], TritonGrpc]:
