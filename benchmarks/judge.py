@@ -132,10 +132,11 @@ def _rows(course: Course, scheduled: np.ndarray, first: int) -> pa.RecordBatch:
         "attempts": np.ones(count),
         "user": np.arange(first, first + count) % 300,
         "protocol": _texts(np.zeros(count), ["kserve-v2-http"]),
+        "tries": pa.array([None] * count, schema().field("tries").type),
     }
     arrays = [
         values if isinstance(values, pa.DictionaryArray) else pa.array(values).cast(field.type)
-        for field, values in zip(schema(), columns.values(), strict=True)
+        for field, values in ((field, columns[field.name]) for field in schema())
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema())
 

@@ -21,6 +21,15 @@ def test_a_benchmark_says_what_it_measures(name):
     assert f"python benchmarks/{name}.py" in done.stdout
 
 
+def test_a_short_history_is_made_judged_and_reported():
+    """What is measured is what the judge reads today: columns that came later are in it."""
+    command = [sys.executable, "benchmarks/judge.py", "--requests", "20000"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "judge 20,000 requests" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("seen", "limit", "at_least", "met"),
     [
