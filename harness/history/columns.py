@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,10 +154,13 @@ class _Columns:
         if self._waiting:
             table = pa.Table.from_batches(self._batches, schema=self._schema).unify_dictionaries()
             begin, self._filled = self._filled, self._filled + self._waiting
-            for name in _NUMBERS:
-                self._fill(name, begin, _or_null(table.column(name).combine_chunks()))
-            for name in _TEXTS:
-                self._fill(name, begin, self._recode(name, table.column(name).combine_chunks()))
+
+            def fill(name: str) -> None:
+                column = table.column(name).combine_chunks()
+                self._fill(name, begin, self._recode(name, column) if name in _TEXTS else _or_null(column))
+
+            with ThreadPoolExecutor(_THREADS) as threads:  # Arrow and numpy copy without Python's lock
+                list(threads.map(fill, self._columns))
         self._batches, self._waiting = [], 0
 
     def _fill(self, name: str, begin: int, values: NDArray[Any]) -> None:
@@ -191,6 +195,8 @@ class _Columns:
         return Requests(**fields)
 
 
+# Copying is bound by memory: more of them do not help.
+_THREADS = 2
 # A row of the file, at least, as the recorder writes it: five numbers of 8 bytes, two of 4, one of 2, six codes of 4.
 _BYTES_A_ROW = 74
 
