@@ -22,6 +22,7 @@ from harness.measure.case import Case
 from harness.measure.recovery import Recovery
 from harness.verdict import Verdict
 from tests import histories
+from tests.course import PODS
 from tests.truth.courses import acts
 from tests.truth.courses.families import HOLD_NS, MS, S
 from tests.truth.courses.offer import Offered
@@ -86,8 +87,8 @@ def judge_course(offered: Offered, requests: Requests, course: Course, folder: P
 
 def _history(offered: Offered, course: Course) -> histories.Course:
     """The run that the slot is made to be."""
-    if acts.BACKENDS != histories.PODS:
-        raise ValueError(f"the server's backends are {acts.BACKENDS}, the history's pods {histories.PODS}")
+    if acts.BACKENDS != PODS:
+        raise ValueError(f"the server's backends are {acts.BACKENDS}, the history's pods {PODS}")
     load = offered.batch.load
     undo_ns = min(course.last_ns + UNDO_AFTER_NS, course.end_ns - 100 * MS)
     if course.family.startswith("source ports"):
