@@ -90,7 +90,9 @@ class Requests:
 def truth(offered: Offered, requests: Requests, course: Course) -> Truth:
     """Of one course of the batch."""
     zero, within_ns = offered.zero_ns, offered.batch.load.within_ns
-    rows = np.flatnonzero((requests.scheduled >= zero + course.begin_ns) & (requests.scheduled < zero + course.end_ns))
+    inside = (requests.scheduled >= zero + course.begin_ns) & (requests.scheduled < zero + course.end_ns)
+    # What was never sent says nothing of the server, and the judge takes it for neither good nor bad.
+    rows = np.flatnonzero(inside & (requests.sent >= 0))
     moved = [act.moved(zero) for act in course.acts]
     harming = [(act, span) for act in moved if (span := _harm(act, offered, within_ns)) is not None]
     spans = [span for _, span in harming]
