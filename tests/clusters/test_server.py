@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
+import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -310,6 +314,52 @@ def test_a_drain_finishes_what_is_in_flight():
             assert is_golden(rpc[0][0].as_numpy("OUTPUT"), CASES[1])
         assert process.wait(10) == 0
         assert not listens(host, 8000)
+
+
+def ended(connection):
+    """Something came without being asked for: the end."""
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+@pytest.fixture
+def first_in_line():
+    """Nothing comes between a look at a connection and what is sent on it: the server may not run in the middle."""
+    before = os.sched_getscheduler(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except PermissionError:
+        pytest.skip("needs the right to real-time scheduling")
+    yield
+    os.sched_setscheduler(0, before, os.sched_param(0))
+
+
+@pytest.mark.usefixtures("first_in_line")
+def test_kept_connections_end_without_a_request_in_them():
+    """Its client asks on them all the time and heeds each end; most have carried nothing since the drain began."""
+    lost = []
+    with server(DRAIN_SECONDS="0.1") as (host, process):
+        kept = [socket.create_connection((host, 8000), timeout=10) for _ in range(300)]
+        process.send_signal(signal.SIGTERM)
+        for turn in itertools.count():
+            if not kept:
+                break
+            connection = kept[turn % len(kept)]
+            if ended(connection):
+                kept.remove(connection)
+                connection.close()
+                continue
+            try:
+                connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = connection.recv(4096)
+            except OSError as error:
+                answer = str(error).encode()
+            if not answer.startswith(b"HTTP/1.1 200"):
+                lost.append(answer)
+                kept.remove(connection)
+                connection.close()
+        assert process.wait(10) == 0
+
+    assert lost == []
 
 
 def test_without_drain_what_is_in_flight_is_lost():

@@ -13,6 +13,7 @@ from aiohttp import web
 from clusters.platform.server.gate import Gate
 from clusters.platform.server.group import NotAdmitted, join
 from clusters.platform.server.http import HttpApi
+from clusters.platform.server.idle import end_idle_connections
 from clusters.platform.server.model import Model
 from clusters.platform.server.rpc import RpcApi
 from clusters.platform.server.settings import Settings
@@ -21,6 +22,7 @@ log = logging.getLogger("server")
 
 # Under the 30 s of Kubernetes' default grace, less 5 s of preStop.
 DRAIN_LIMIT_S = 20.0
+IDLE_LIMIT_S = 2.0
 
 
 async def serve(settings: Settings) -> int:
@@ -60,6 +62,8 @@ async def serve(settings: Settings) -> int:
     gate.draining = True
     log.info("told to end: %d requests in flight", gate.in_flight)
     await gate.drained(settings.drain_s, DRAIN_LIMIT_S)
+    if runner.server is not None:
+        await end_idle_connections(runner.server, gate, IDLE_LIMIT_S)
     await asyncio.gather(rpc.stop(grace=5), runner.cleanup())
     log.info("drained: %d requests in flight", gate.in_flight)
     return 0
