@@ -27,6 +27,11 @@ def used(api: Api) -> Object:
     return api.get("resourcequotas", "q")["status"]["used"]
 
 
+def counted(api: Api, what: str, amount: str) -> None:
+    """So much is used. What a server let in before it heard of the quota is counted by the controller."""
+    api.until("resourcequotas", "q", lambda q: q["status"]["used"][what] == amount, "counted")
+
+
 def taken(api: Api, plural: str, obj: Object) -> None:
     """It is created, once every server has heard that there is room."""
     wait_for(lambda: api.send("POST", api.path(plural), obj)[0] == 201, "room", 30)
@@ -48,13 +53,14 @@ def test_status_shows_the_limit_and_what_is_used(api: Api) -> None:
     }  # fmt: skip
     assert used(api) == {"count/secrets": "0", "requests.cpu": "0", "requests.memory": "0", "pods": "0"}
     api.create("secrets", secret("one"))
-    api.until("resourcequotas", "q", lambda q: q["status"]["used"]["count/secrets"] == "1", "counted")
+    counted(api, "count/secrets", "1")
 
 
 def test_a_quota_refuses_what_goes_beyond_it(api: Api) -> None:
     """403 with what was asked, used and allowed; what is there already stays."""
     quota(api, count_secrets="1")
     api.create("secrets", secret("one"))
+    counted(api, "count/secrets", "1")
 
     with pytest.raises(RefusedError) as told:
         api.create("secrets", secret("two"))
@@ -71,7 +77,7 @@ def test_pods_are_counted_and_given_back(api: Api) -> None:
     """Object count quota: pods in a terminal state or deleted make room."""
     quota(api, pods="1")
     api.create("pods", idle(api, "one"))
-    api.until("resourcequotas", "q", lambda q: q["status"]["used"]["pods"] == "1", "counted")
+    counted(api, "pods", "1")
 
     with pytest.raises(RefusedError) as told:
         api.create("pods", idle(api, "two"))
@@ -86,7 +92,7 @@ def test_compute_is_the_sum_of_the_containers_requests(api: Api) -> None:
     """Compute Resource Quota: requests and limits of all pods that are not in a terminal state."""
     quota(api, requests_cpu="1", limits_memory="1Gi")
     api.create("pods", idle(api, "one", requests={"cpu": "600m"}, limits={"memory": "512Mi"}))
-    api.until("resourcequotas", "q", lambda q: q["status"]["used"]["requests.cpu"] == "600m", "counted")
+    counted(api, "requests.cpu", "600m")
 
     assert used(api)["limits.memory"] == "512Mi"
     with pytest.raises(RefusedError) as told:
@@ -111,7 +117,7 @@ def test_extended_resources_are_quotaed_by_their_requests(api: Api) -> None:
     """Quota for extended resources: requests.nvidia.com/gpu."""
     quota(api, nvidia="1")
     api.create("pods", idle(api, "one", limits={"nvidia.com/gpu": "1"}))
-    api.until("resourcequotas", "q", lambda q: q["status"]["used"]["requests.nvidia.com/gpu"] == "1", "counted")
+    counted(api, "requests.nvidia.com/gpu", "1")
 
     with pytest.raises(RefusedError) as told:
         api.create("pods", idle(api, "two", limits={"nvidia.com/gpu": "1"}))
@@ -123,6 +129,7 @@ def test_other_kinds_are_counted_by_their_resource_and_group(api: Api) -> None:
     """count/<resource>.<group>."""
     quota(api, count_deployments="1")
     api.create("deployments", deployment(api, "one", replicas=0))
+    counted(api, "count/deployments.apps", "1")
 
     with pytest.raises(RefusedError) as told:
         api.create("deployments", deployment(api, "two", replicas=0))
@@ -162,6 +169,7 @@ def test_a_raised_limit_makes_room(api: Api) -> None:
     """Changing the quota takes effect for what is created afterwards."""
     quota(api, count_secrets="1")
     api.create("secrets", secret("one"))
+    counted(api, "count/secrets", "1")
     with pytest.raises(RefusedError):
         api.create("secrets", secret("two"))
 
