@@ -15,7 +15,7 @@ from harness.experiment.loader import load
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "arrivals.md").read_text(encoding="utf-8")
-LOAD = "load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7, lag_limit: 25ms}"
+LOAD = "load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7}"
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```yaml\n(load: .*?)\n```", PAGE, re.S))

@@ -199,42 +199,42 @@ def test_text_becomes_numbers_with_units_once():
         ),
         ("tags: [gpu, pod, nightly]", "tags: gpu", '5: tags: "gpu" is not a list.'),
         (
-            "  load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7, lag_limit: 25ms}",
+            "  load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7}",
             "  load:",
             "32: bulletproof.load: is empty. Give it a value or leave it out.",
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, shape: spike to 400/s at 20s for 5s}",
+            "seed: 7}",
+            "seed: 7, shape: spike to 400/s at 20s for 5s}",
             "35: bulletproof.expect.lost: is seconds at one arrival rate, and load.shape changes it. "
             "Use lost_requests.",
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, shape: spike to 400 at 20s for 5s}",
+            "seed: 7}",
+            "seed: 7, shape: spike to 400 at 20s for 5s}",
             '32: bulletproof.load.shape: "spike to 400 at 20s for 5s" is not understood. Write one of: ramp to RATE at '
             "TIME over DURATION; spike to RATE at TIME for DURATION; steps to RATE RATE ... every DURATION; sine by "
             "SHARE every DURATION. As in: spike to 400/s at 20s for 5s.",
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, hedge_after: 1.5s}",
+            "seed: 7}",
+            "seed: 7, hedge_after: 1.5s}",
             "32: bulletproof.load.hedge_after: is no earlier than load.timeout. Shorten it, or leave it out.",
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, retry_on: [refused, wrong_answer]}",
+            "seed: 7}",
+            "seed: 7, retry_on: [refused, wrong_answer]}",
             '32: bulletproof.load.retry_on[1]: "wrong_answer" is nothing that a client sees: it does not know the '
             "golden answer.",
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, retry_on: [503]}",
+            "seed: 7}",
+            "seed: 7, retry_on: [503]}",
             '32: bulletproof.load.retry_on[0]: "503" is not text. Put it in quotes.',
         ),
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, retry_on: [unavailable]}",
+            "seed: 7}",
+            "seed: 7, retry_on: [unavailable]}",
             '32: bulletproof.load.retry_on[0]: "unavailable" is no outcome to retry on. Write one of: timeout, '
             "refused, reset, truncated, unreachable, error, http_503, grpc_UNAVAILABLE, or another code.",
         ),
@@ -251,8 +251,8 @@ def test_what_the_load_is_told_of_retries_is_what_the_file_says(place, tmp_path)
     """In the words of the load's configuration, which the load itself accepts."""
     path = place(
         (
-            "lag_limit: 25ms}",
-            "lag_limit: 25ms, retries: 2, retry_backoff: 20ms, retry_connection: new, hedge_after: 200ms}",
+            "seed: 7}",
+            "seed: 7, retries: 2, retry_backoff: 20ms, retry_connection: new, hedge_after: 200ms}",
         )
     )
 
@@ -270,7 +270,7 @@ def test_what_the_load_is_told_of_retries_is_what_the_file_says(place, tmp_path)
 
 
 TRACED = (
-    "load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7, lag_limit: 25ms}",
+    "load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7}",
     "load: {arrivals: trace, trace: x.csv}",
 )
 NO_LOST = ("lost: 0.5s, ", "")
