@@ -104,7 +104,7 @@ def experiment_document(course: Course) -> dict[str, Any]:
                     "timeout": f"{round(course.timeout_s * 1000)}ms",
                     "seed": course.seed,
                     "kept": course.kept,
-                    "lag_limit": course.lag_limit,
+                    **({"lag_limit": course.lag_limit} if course.lag_limit is not None else {}),
                     "on_time": course.on_time,
                 },
                 "phases": {

@@ -26,7 +26,7 @@ from harness.units import format_duration, format_share
 def instrument_questions(case: Case) -> Iterator[Asked]:
     """Those that every run is asked."""
     load = case.spec.load
-    limit = format_duration(load.lag_limit_ns)
+    limit = format_duration(case.experiment.lag_limit_ns)
     yield "stopped", "the run ends by itself", _stopped
     yield "history_complete", "every arrival and phase recorded exactly once", _history_complete
     yield "load_delivered", f"{format_share(load.lag_share)} sent within {limit} of schedule", _load_delivered
@@ -58,7 +58,7 @@ def _load_delivered(case: Case) -> Answer:
         offered=case.experiment.offered(span[1] - span[0] if span is not None else 0),
         shape=load.shape,
         arrivals=load.arrivals,
-        limit_ns=load.lag_limit_ns,
+        limit_ns=case.experiment.lag_limit_ns,
         share=load.lag_share,
     )
 

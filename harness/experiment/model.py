@@ -16,6 +16,10 @@ from harness.experiment.shape import Curve, curve
 if TYPE_CHECKING:
     from harness.history.trace import Replay
 
+# See docs/decisions/0013-how-late-is-late.md.
+LAG_PART = 20
+LAG_LIMITS_NS = (5_000_000, 25_000_000)
+
 
 class Workload(Named):
     """The inference service under test."""
@@ -218,6 +222,21 @@ class Experiment(Named):
         """When arrivals are expected, from the schedule's zero until `until_ns` after it."""
         load = self.bulletproof.load
         return self.replay or curve(load.rate_per_s, load.shape, until_ns)
+
+    @property
+    def lag_limit_ns(self) -> int:
+        """How much later than scheduled a request may be sent and still be on time.
+
+        Where the experiment does not say: `LAG_PART` of the shortest limit that decides whether an answer is good, for
+        that is how much of a judged latency may be the load generator's, within `LAG_LIMITS_NS`.
+        """
+        load = self.bulletproof.load
+        if load.lag_limit_ns is not None:
+            return load.lag_limit_ns
+        judged = [slo.within_ns for slo in self.slos if slo.within_ns is not None]
+        shortest = min([*judged, *self.bulletproof.expect.latency_ns.values(), load.timeout_ns])
+        least, most = LAG_LIMITS_NS
+        return min(max(shortest // LAG_PART, least), most)
 
     @property
     def rate_changes(self) -> bool:

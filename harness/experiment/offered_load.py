@@ -136,8 +136,11 @@ class Load(Named):
         alias="clock_limit",
         description="How sure a worker's clock must be against the harness', else INVALID.",
     )
-    lag_limit_ns: DurationNs = Field(
-        5_000_000, alias="lag_limit", description="A request sent later than this after its schedule is late."
+    lag_limit_ns: DurationNs | None = Field(
+        None,
+        alias="lag_limit",
+        description="A request sent later than this after its schedule is late. Default: a twentieth of the shortest "
+        "time limit that decides whether an answer is good (SLO, expect.latency, load.timeout), from 5ms to 25ms.",
     )
     lag_share: Share = Field(
         0.999, alias="on_time", description="Share of requests that must be on time in the baseline, else INVALID."

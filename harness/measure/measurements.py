@@ -31,7 +31,7 @@ def measurements(case: Case) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "throughput", lambda: _throughput(case)
     yield "recovery", lambda: _recovery(case)
     yield "lost_s", lambda: _lost_s(case)
-    yield "lag", lambda: figures.lag(case.requests, case.spec.load.lag_limit_ns)
+    yield "lag", lambda: figures.lag(case.requests, case.experiment.lag_limit_ns)
     yield "proxy_cost_ns", lambda: _proxy_cost_ns(case)
     yield "pods", lambda: _pods(case)
     yield "versions", lambda: figures.versions(case.requests)

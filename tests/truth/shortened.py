@@ -17,9 +17,6 @@ from tests.truth.busy import too_busy
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 RUN_LIMIT_S = 170
-# On two shared cores a third of the short baselines had two of 1,100 requests 6 to 20 ms late, and were INVALID for it;
-# what the platforms of these tests do to their clients lasts for hundreds of milliseconds.
-LAG_LIMIT = "25ms"
 
 
 @dataclass(frozen=True)
@@ -44,12 +41,11 @@ def shortened(name: str, folder: Path, *, phases: dict[str, str] | None = None, 
     """A copy of experiments/NAME.yaml in `folder`, with its SLO and golden files and short phases.
 
     `changes` replaces keys of the bulletproof block (merged one level deep); `method` and `rollbacks` replace those of
-    the document. Requests may be LAG_LIMIT late; whether the load keeps its schedule to 5 ms is for the benchmarks.
+    the document.
     """
     document = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text(encoding="utf-8"))
     block = next(extension for extension in document["extensions"] if extension["name"] == "bulletproof")
     block["phases"] = {**block.get("phases", {}), **(phases or {"baseline": "5s", "recover": "12s", "settle": "4s"})}
-    block["load"] = {**block["load"], "lag_limit": LAG_LIMIT}
     for key, value in changes.items():
         if key in ("method", "rollbacks", "configuration"):
             document[key] = value
