@@ -1,6 +1,7 @@
 """The load generator. The harness starts it and tells it by JSON lines on stdin when to begin and to end.
 
     python -m loadtests CONFIG.json                             the whole load from this process
+    python -m loadtests --standby PROTOCOL USER                 the same, once stdin's first line names CONFIG.json
     python -m loadtests --master CONFIG.json                    from `workers` processes of this machine
     python -m loadtests --master CONFIG.json --listen HOST:PORT from `workers` workers that join there
     python -m loadtests --worker HOST:PORT                      one of them, on any machine
@@ -27,8 +28,8 @@ from typing import NoReturn  # noqa: E402
 def main() -> int:
     """The exit code: 0 when every arrival is on record, 1 when not (the last line of stdout says why), 64 for usage."""
     asked = _arguments().parse_args()
-    if [asked.config, asked.worker, asked.serve].count(None) != 2:
-        _arguments().error("give CONFIG.json, --worker HOST:PORT or --serve HOST:PORT")
+    if [asked.config, asked.standby, asked.worker, asked.serve].count(None) != 3:
+        _arguments().error("give CONFIG.json, --standby PROTOCOL USER, --worker HOST:PORT or --serve HOST:PORT")
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if asked.worker is not None:
         from loadtests.worker import work
@@ -43,9 +44,16 @@ def main() -> int:
     from loadtests.config import GRPC, ConfigError, LoadConfig
     from loadtests.stdio import Lines
 
+    path = asked.config
+    if asked.standby is not None:
+        from loadtests.standby import configured
+
+        path = configured(*asked.standby)
+        if path is None:
+            return 0
     lines = Lines()
     try:
-        config = LoadConfig.read(asked.config)
+        config = LoadConfig.read(path)
     except ConfigError as error:
         lines.say({"state": "error", "detail": str(error)})
         return 1
@@ -70,6 +78,9 @@ class _Parser(argparse.ArgumentParser):
 def _arguments() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m loadtests", add_help=True)
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG.json")
+    parser.add_argument(
+        "--standby", nargs=2, metavar=("PROTOCOL", "USER"), help="import that client, then wait for a CONFIG.json"
+    )
     parser.add_argument("--master", action="store_true", help="the load comes from the workers that CONFIG.json counts")
     parser.add_argument("--listen", type=_address, metavar="HOST:PORT", help="workers join here; none is started here")
     parser.add_argument("--join-within", type=float, default=30.0, metavar="SECONDS", help="all workers have joined")

@@ -8,6 +8,7 @@ the fault.
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import resource
@@ -16,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gevent
@@ -193,18 +195,15 @@ def _replay(config: LoadConfig) -> trace.Replay | None:
 
 
 def client_factory(config: LoadConfig, cases: tuple[golden.Case, ...]) -> Callable[[], Client]:
-    """Makes clients of the chosen protocol; only that one is imported."""
-    if config.protocol == GRPC:
-        from loadtests.users import kserve_grpc
+    """Makes clients of the chosen protocol."""
+    factory: Callable[[], Client] = users_module(config.protocol, config.user).client_factory(config, cases)
+    return factory
 
-        return kserve_grpc.client_factory(config, cases)
-    if config.user == "raw":
-        from loadtests.users import raw_http
 
-        return raw_http.client_factory(config, cases)
-    from loadtests.users import kserve_http
-
-    return kserve_http.client_factory(config, cases)
+def users_module(protocol: str, user: str) -> ModuleType:
+    """The clients of a protocol; only they are imported."""
+    name = "kserve_grpc" if protocol == GRPC else "raw_http" if user == "raw" else "kserve_http"
+    return importlib.import_module(f"loadtests.users.{name}")
 
 
 def show_web_ui(config: LoadConfig, environment: Environment, told: Told) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from harness.errors import InvalidRun
 from harness.run.load_link import LoadLink, OnLine
+from harness.run.load_standby import Standby, start_load
 
 READY_LIMIT_S = 30.0
 READY_LIMIT_WORKER_S = 5.0  # more for each worker: they start side by side, on as many cores as there are
@@ -26,7 +26,14 @@ JOIN_LIMIT_S = 180.0  # for workers that people or other machines start
 class LoadProcess(LoadLink):
     """A running load generator."""
 
-    def __init__(self, config: dict[str, Any], run_dir: Path, on_line: OnLine, join: str | None = None) -> None:
+    def __init__(
+        self,
+        config: dict[str, Any],
+        run_dir: Path,
+        on_line: OnLine,
+        join: str | None = None,
+        standby: Standby | None = None,
+    ) -> None:
         ready_s = READY_LIMIT_S + READY_LIMIT_WORKER_S * config["workers"] + (JOIN_LIMIT_S if join is not None else 0)
         super().__init__(config, run_dir, on_line, ready_s=ready_s)
         path = run_dir / "load.json"
@@ -35,15 +42,8 @@ class LoadProcess(LoadLink):
         options = ["--master"] if config["workers"] > 1 else []
         if join is not None:
             options = ["--master", "--listen", join, "--join-within", str(JOIN_LIMIT_S)]
-        # A session of its own: Ctrl-C in a terminal goes to the whole process group, and the load must outlive the
-        # interrupt until the undo is done.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "loadtests", *options, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
+        waiting = standby.take(path) if standby is not None else None
+        self._process = waiting or start_load([*options, str(path)], self._log)
         (run_dir / "load.pid").write_text(f"{self._process.pid}\n", encoding="utf-8")
         self._reader = threading.Thread(target=self._read, name="load-reader", daemon=True)
         self._reader.start()

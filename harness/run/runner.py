@@ -29,6 +29,7 @@ from harness.run.account import Account
 from harness.run.load_link import LoadLink, OnLine
 from harness.run.load_pods import InCluster, LoadPods
 from harness.run.load_process import LoadProcess
+from harness.run.load_standby import Standby
 from harness.run.log import logged_to
 from harness.run.method import Activities, chaosk8s_pointed_at
 from harness.run.observer import Observer
@@ -87,6 +88,7 @@ class _Run:
         self._account = Account(run_dir, description, recorder, progress)
         self._signals = Signals(self._on_signal)
         self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
+        self._standby: Standby | None = None
         self._load: Offering | None = None
         self._undoing = False
         self._residues: list[str] = []
@@ -127,6 +129,7 @@ class _Run:
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
         try:
             self._remember(access)
+            self._standby = Standby(self._spec, self._run_dir)
             cluster = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
             rights.check(self._experiment, cluster, access)
             platform = self._options.platform or self._spec.platform or access.default_platform
@@ -138,6 +141,8 @@ class _Run:
             self._check_interrupted()
             self._with_journal(access, cluster)
         finally:
+            if self._standby is not None:
+                self._standby.close()
             # What the run brought up it takes down; residue in a cluster that is gone is no residue.
             if access.ephemeral:
                 self._provider.down(access)
@@ -238,7 +243,7 @@ class _Run:
 
         def link(on_line: OnLine) -> LoadLink:
             if not place.inside:
-                return LoadProcess(config, self._run_dir, on_line, self._joined_at(config))
+                return LoadProcess(config, self._run_dir, on_line, self._joined_at(config), self._standby)
             pods = InCluster(
                 cluster=cluster,
                 namespace=self._spec.workload.namespace,
@@ -250,6 +255,8 @@ class _Run:
             )
             return LoadPods(config, self._run_dir, on_line, pods, self._signals.interrupted)
 
+        if place.inside and self._standby is not None:
+            self._standby.close()
         load = Offering(link, self._account.record, self._progress, self._abort)
         self._load = load
         ready, start_ns = load.start(self._signals.interrupted)
