@@ -69,7 +69,7 @@ class Plan:
             ]
             lines += [f"    undo    {undo}" for undo in dict.fromkeys(target.undo for target in step.targets) if undo]
             if not step.ours and step.type == "action":
-                lines.append("    not one of ours: it is neither proven nor undone by Bulletproof")
+                lines.append("    not one of ours: it is taken on trust, and not undone by Bulletproof")
         if self.missing:
             lines += ["", f"The cluster does not offer {', '.join(self.missing)}: the run would end SKIPPED."]
         for refusal in self.refusals:

@@ -95,7 +95,15 @@ def _fault_proven(case: Case) -> Answer:
     method = case.experiment.chaos.get("method") or ()
     begin, end = timeline.start_of(Phase.FAULT), case.until_ns
     span = (begin, end) if begin is not None and end is not None else None
-    return fault_proven.fault_proven(timeline.strikes, case.claims, timeline.activities, method, span)
+    return fault_proven.fault_proven(
+        timeline.strikes,
+        case.claims,
+        timeline.activities,
+        method,
+        span,
+        foreign=case.experiment.foreign_actions,
+        trusted=case.spec.trust,
+    )
 
 
 def _undo_verified(case: Case) -> Answer:

@@ -19,15 +19,23 @@ def fault_proven(
     activities: Sequence[Action],
     method: Sequence[Mapping[str, Any]],
     span: tuple[int, int] | None,
+    *,
+    foreign: Sequence[str] = (),
+    trusted: Sequence[str] = (),
 ) -> Answer:
     """Every activity of the method ended well, every fault was injected, and each of its claims was seen.
 
     `claims` are the settled claims by fault, `method` the activities of the experiment file, `span` the [from, to) of
-    the fault and recover phases.
+    the fault and recover phases, `foreign` the actions of other tools, which say themselves that they did something,
+    `trusted` those whose word the experiment takes for it.
     """
     broken = _method(activities, method)
     if broken is not None:
         return broken
+    for name in foreign:
+        if name not in trusted:
+            why = f'nothing proves what "{name}" did, another tool\'s action'
+            return invalid(why, hint=f"use a fault of harness.faults, or take its word for it: trust: [{name}]")
     hint = "the run shows nothing about the promise: check the fault's selector and permissions, then run again"
     if not any(strike.begin_ns is not None for strike in strikes):
         return invalid("no fault struck anything", seen="no strike", hint=hint)
@@ -57,7 +65,7 @@ def fault_proven(
         lost = Counter(strike.facts.get("claims", ())) - Counter(claim.claim for claim in own)
         if lost:
             return invalid(f"{name} is not proven, of its claim {min(lost)} nothing is on record", at_ns=at)
-    return _proven(strikes, claims)
+    return _proven(strikes, claims, foreign)
 
 
 def _method(activities: Sequence[Action], method: Sequence[Mapping[str, Any]]) -> Answer | None:
@@ -73,7 +81,7 @@ def _method(activities: Sequence[Action], method: Sequence[Mapping[str, Any]]) -
     return None
 
 
-def _proven(struck: Sequence[Strike], claims: Mapping[str, Sequence[Claim]]) -> Answer:
+def _proven(struck: Sequence[Strike], claims: Mapping[str, Sequence[Claim]], foreign: Sequence[str]) -> Answer:
     told = []
     first: int | None = None
     for strike in struck[:4]:
@@ -83,4 +91,5 @@ def _proven(struck: Sequence[Strike], claims: Mapping[str, Sequence[Claim]]) -> 
         names = list(dict.fromkeys(claim.claim for claim in own))
         told.append(f"{strike.target}: {', '.join(names)} after {format_duration(max(seen) - (strike.begin_ns or 0))}")
     more = f"; {len(struck) - 4} more" if len(struck) > 4 else ""
-    return passed(f"{count(len(struck), 'strike')}; {'; '.join(told)}{more}", at_ns=first, strikes=len(struck))
+    trust = f"; taken on trust: {', '.join(foreign)}" if foreign else ""
+    return passed(f"{count(len(struck), 'strike')}; {'; '.join(told)}{more}{trust}", at_ns=first, strikes=len(struck))

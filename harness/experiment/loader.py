@@ -58,6 +58,8 @@ def load(path: Path | str, *, recorded: bool | None = None) -> Experiment:
             from harness.experiment.activities import activity_errors
 
             wrong += activity_errors(document)
+            if extension is not None and not wrong:
+                wrong += _trust_errors(chaos, extension, document, at)
     if wrong or chaos is None or extension is None:
         raise FileErrors(sorted(wrong, key=lambda error: (error.file != document.file, error.line or 0)))
     return Experiment(
@@ -121,6 +123,28 @@ def _extension(document: Document, wrong: list[FileError]) -> Extension | None:
     except ValidationError as error:
         wrong += told(error, Extension, document, at=at, shown="bulletproof")
         return None
+
+
+def _trust_errors(
+    chaos: ChaosDocument, extension: Extension, document: Document, at: positions.Path
+) -> Iterator[FileError]:
+    """What another tool says of its action is no proof: whoever takes its word for it says so."""
+    foreign = []
+    for index, activity in enumerate(chaos.method):
+        if activity.type == "action" and getattr(activity.provider, "module", None) != "harness.faults":
+            foreign.append(activity.name)
+            if activity.name not in extension.trust:
+                message = f'"{activity.name}" is another tool\'s action, and nothing would prove what it did.'
+                hint = f"Use a fault of harness.faults, or take its word for it: bulletproof.trust: [{activity.name}]."
+                yield error_at(document, ("method", index, "name"), message, hint)
+    for index, name in enumerate(extension.trust):
+        if name not in foreign:
+            near = nearest(name, foreign)
+            hint = f"Did you mean {near}?" if near else "It names actions of the method that are of other tools."
+            yield error_at(
+                document, (*at, "trust", index), f'the method has no such action "{name}".', hint,
+                shown=f"bulletproof.trust.{index}",
+            )  # fmt: skip
 
 
 def _method_errors(chaos: ChaosDocument, document: Document) -> Iterator[FileError]:

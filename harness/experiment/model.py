@@ -174,6 +174,11 @@ class Extension(Named):
     requires: tuple[
         Literal["pods", "services", "gpu", "nodes", "eviction", "deployments", "pod-proxy", "node-stop"], ...
     ] = Field(("pods", "services"), description="What the cluster must offer; without it the run ends SKIPPED.")
+    trust: tuple[str, ...] = Field(
+        (),
+        description="Actions of the method, by name, that are of other tools: nothing proves what they did, and the "
+        "verdict says so. One that is not named here is refused.",
+    )
     platform: str | None = Field(
         None, description="Overlay of the reference platform that a run deploys, unless --platform names another."
     )
@@ -237,6 +242,15 @@ class Experiment(Named):
         shortest = min([*judged, *self.bulletproof.expect.latency_ns.values(), load.timeout_ns])
         least, most = LAG_LIMITS_NS
         return min(max(shortest // LAG_PART, least), most)
+
+    @property
+    def foreign_actions(self) -> list[str]:
+        """Names of the method's actions that are no faults of ours: their own word is all that speaks for them."""
+        return [
+            activity["name"]
+            for activity in self.chaos["method"]
+            if activity["type"] == "action" and activity["provider"].get("module") != "harness.faults"
+        ]
 
     @property
     def rate_changes(self) -> bool:

@@ -199,12 +199,16 @@ def test_an_action_of_another_package_stays_where_chaos_is_allowed(access, clust
         "\n- type: action\n  name: scale\n  provider:\n    type: python\n    module: chaosk8s.deployment.actions\n"
         f"    func: rollout_deployment\n    arguments: {arguments}\nrollbacks:"
     )
-    experiment = changed(("\nrollbacks:", action), ("tags:", "configuration: {where: default}\ntags:"))
+    experiment = changed(
+        ("\nrollbacks:", action),
+        ("tags:", "configuration: {where: default}\ntags:"),
+        ("  workload:", "  trust: [scale]\n  workload:"),
+    )
 
     plan = make_plan(experiment, cluster, access, refuse=False)
 
     assert [refusal.rule for refusal in plan.refusals] == ([rule] if rule else [])
-    assert "neither proven nor undone by Bulletproof" in plan.text()
+    assert "it is taken on trust, and not undone by Bulletproof" in plan.text()
 
 
 def test_a_cluster_that_lacks_something_is_foretold(access, cluster, changed):

@@ -487,8 +487,14 @@ def test_what_another_tools_action_costs_is_lost_too(tmp_path):
 
     alter_lines(run_dir / "actions.jsonl", acts_before)
     _alter_experiment(run_dir, also)
+    distrusted = judge(run_dir)
+    _alter_experiment(run_dir, lambda document: document["extensions"][0].update(trust=["another tool's"]))
+    trusted = judge(run_dir)
 
-    assert ended(judge(run_dir)) == {"lost": FAILED}
+    assert ended(distrusted) == {"fault_proven": INVALID, "lost": FAILED}
+    assert 'nothing proves what "another tool\'s" did' in check(distrusted, "fault_proven").why
+    assert ended(trusted) == {"lost": FAILED}
+    assert check(trusted, "fault_proven").seen.endswith("taken on trust: another tool's")
 
 
 def test_a_request_under_way_at_the_strike_is_the_faults_and_not_the_baselines(tmp_path):
