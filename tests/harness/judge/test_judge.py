@@ -6,27 +6,15 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 from harness.checks import catalogue
 from harness.history.records import Stop
 from harness.judge import judge
 from harness.verdict import CheckKind, VerdictName
-from tests.course import PODS, ZERO_NS, Course, S
+from tests.course import ZERO_NS, S
 from tests.course_requests import alter_requests
+from tests.harness.judge.verdicts import FAILED, INVALID, PASSED, alter_experiment, check, ended
 from tests.histories import alter_lines, build_run
-
-PASSED, FAILED, INVALID = VerdictName.PASSED, VerdictName.FAILED, VerdictName.INVALID
-
-
-def ended(verdict):
-    """Names of the checks that did not pass."""
-    return {check.name: check.verdict for check in verdict.checks if check.verdict is not PASSED}
-
-
-def check(verdict, name):
-    """One check of a verdict."""
-    return next(one for one in verdict.checks if one.name == name)
 
 
 def test_a_pod_kill_that_nobody_noticed_passes(tmp_path):
@@ -277,240 +265,12 @@ def test_stages_are_in_the_order_in_which_they_happened(tmp_path):
     assert times == sorted(times)
 
 
-def test_a_bad_release_is_judged_by_versions(tmp_path):
-    """Who met it, and how long."""
-    course = {
-        "stable_version": "1",
-        "bad_version": (1.0, 3.0, 0.25),
-        "fault": "bad-release",
-        "claims": {"version-served": None},
-        "target": 0.9,
-    }
-    kept = judge(build_run(tmp_path / "a", **course, expect={"stable_within": "5s", "exposed": "30%"}))
-    broken = judge(build_run(tmp_path / "b", **course, expect={"stable_within": "1s", "exposed": "5%"}))
-
-    assert ended(kept) == {}
-    assert ended(broken) == {"stable_within": FAILED, "exposed": FAILED}
-    assert kept.measurements["versions"][1]["version"] == "4"
-
-
-def test_wrong_answers_of_no_version_may_be_of_the_bad_one(tmp_path):
-    """Who was exposed is not known then."""
-    course = {"fault": "bad-release", "claims": {"version-deployed": True}, "stable_version": "1", "target": 0.9}
-    run_dir = build_run(tmp_path, **course, bad_version=(1.0, 3.0, 0.25), expect={"exposed": "5%"})
-
-    alter_requests(run_dir, lambda rows: [{**row, "version": None} if row["version"] == "4" else row for row in rows])
-
-    assert ended(judge(run_dir)) == {"exposed": INVALID}
-
-
-def test_another_version_is_no_noise_however_noisy_the_baseline_was(tmp_path):
-    """As many answers of the bad version as the baseline had bad ones: each is still one too many."""
-    course = {"fault": "bad-release", "claims": {"version-deployed": True}, "stable_version": "1", "target": 0.985}
-    served = {"noise": 0.004, "bad_version": (0.0, 19.9, 0.003), "bad_version_outcome": "ok"}
-
-    verdict = judge(build_run(tmp_path, **course, **served, expect={"stable_within": "5s"}))
-
-    assert ended(verdict) == {"stable_within": FAILED}
-
-
-def test_a_fault_that_was_planned_and_never_struck_proves_nothing(tmp_path):
-    """One of two did strike, and the other's undo alone is on record."""
-    run_dir = build_run(tmp_path)
-
-    def two_planned(lines):
-        planned = next(line for line in lines if line["type"] == "fault" and line["step"] == "planned")
-        at = lines.index(planned)
-        return [*lines[:at], {**planned, "fault_id": "pod-kill-2", "target": "pod/other"}, *lines[at:]]
-
-    alter_lines(run_dir / "actions.jsonl", two_planned)
-
-    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
-
-
-def test_a_claim_that_was_announced_and_is_not_on_record_proves_nothing(tmp_path):
-    """Its line was lost; the others alone do not make the fault."""
-    run_dir = build_run(tmp_path)
-    claims = ["pod-gone", "endpoint-withdrawn", "pod-silent"]
-
-    def announced(lines):
-        begin = next(line for line in lines if line["type"] == "fault" and line["step"] == "begin")
-        begin["facts"]["claims"] = claims
-        return lines
-
-    alter_lines(run_dir / "actions.jsonl", announced)
-    assert ended(judge(run_dir)) == {}
-
-    alter_lines(run_dir / "actions.jsonl", lambda lines: [line for line in lines if line.get("claim") != "pod-gone"])
-    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
-
-
-def test_a_pod_that_answers_wrongly_after_its_death_is_not_silent(tmp_path):
-    """Silence is no answer at all."""
-    run_dir = build_run(tmp_path, expect={})
-    late = Course().at(6)
-
-    def speaks(rows):
-        wrong = {"pod": PODS[0], "outcome": "wrong_answer"}
-        return [{**row, **wrong} if row["scheduled_ns"] > late and row["arrival"] % 300 == 0 else row for row in rows]
-
-    alter_requests(run_dir, speaks)
-
-    assert ended(judge(run_dir)) == {"fault_proven": INVALID}
-
-
-def test_a_load_that_met_other_pods_says_nothing_of_the_workload(tmp_path):
-    """A wrong load.url: the release went out here, and the clients were elsewhere."""
-    run_dir = build_run(tmp_path, fault="bad-release", claims={"version-deployed": True}, expect={})
-
-    alter_requests(run_dir, lambda rows: [{**row, "pod": row["pod"] and f"other-{row['pod']}"} for row in rows])
-
-    assert ended(judge(run_dir)) == {"baseline_steady": INVALID}
-
-
 def test_several_workers_without_a_word_of_their_clocks_are_not_judged(tmp_path):
     """The check is asked because the load says so, not because somebody measured."""
     run_dir = build_run(tmp_path)
-    _alter_experiment(run_dir, lambda document: document["extensions"][0]["load"].update(workers=2))
+    alter_experiment(run_dir, lambda document: document["extensions"][0]["load"].update(workers=2))
 
     assert ended(judge(run_dir)) == {"clocks_agree": INVALID}
-
-
-@pytest.mark.parametrize(("module", "verdict"), [("somebody.elses", INVALID), ("harness.faults", None)])
-def test_a_rollback_of_the_experiments_own_that_failed_leaves_nobody_knows_what(tmp_path, module, verdict):
-    """What it undoes need not be in the picture; ours is verified by the journal."""
-    run_dir = build_run(tmp_path)
-    provider = {"type": "python", "module": module, "func": "undo"}
-    rollback = {"type": "action", "name": "put it back", "provider": provider}
-    _alter_experiment(run_dir, lambda document: document.update(rollbacks=[rollback]))
-
-    def rolled_back(step):
-        def alter(lines):
-            at = next(index for index, line in enumerate(lines) if line.get("phase") == "rollback")
-            done = {"type": "action", "section": "rollbacks", "name": "put it back", "t_ns": lines[at]["t_ns"] + 1}
-            return [*lines[: at + 1], {**done, "step": step}, *lines[at + 1 :]]
-
-        return alter
-
-    alter_lines(run_dir / "actions.jsonl", rolled_back("failed"))
-    assert ended(judge(run_dir)) == ({"undo_verified": verdict} if verdict else {})
-
-    alter_lines(run_dir / "actions.jsonl", rolled_back("end"))
-    assert ended(judge(run_dir)) == {}
-
-
-def _alter_experiment(run_dir, alter):
-    file = run_dir / "experiment.yaml"
-    document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    alter(document)
-    file.write_text(yaml.safe_dump(document), encoding="utf-8")
-
-
-def test_latency_is_proven_by_the_struck_pods_answers(tmp_path):
-    """At least half of what was injected, at the median, of that pod."""
-    course = {
-        "fault": "pod-latency",
-        "claims": {"latency-added": None},
-        "expect": {},
-        "slow_pod": "detector-7d9f-bbbbb",
-    }
-
-    slow = judge(build_run(tmp_path / "slow", **course, slow_ms=60.0))
-    alter_lines(
-        build_run(tmp_path / "fast", **course, slow_ms=60.0) / "actions.jsonl",
-        lambda lines: [
-            {**line, "facts": {**line["facts"], "latency_ns": 200_000_000}} if "latency_ns" in str(line) else line
-            for line in lines
-        ],
-    )
-    not_slow_enough = judge(next((tmp_path / "fast").iterdir()))
-
-    assert slow.verdict is PASSED
-    assert "instead of" in slow.measurements["faults"][0]["claims"][0]["detail"]
-    assert check(not_slow_enough, "fault_proven").verdict is INVALID
-
-
-def test_answers_too_slow_to_end_before_the_strike_are_still_the_baselines(tmp_path):
-    """One in 30 takes 20 s, from the begin on: what had not ended by the strike was late all the same."""
-    latency = {"within": None, "expect": {"latency": {"p99": "1s"}}, "recover_s": 100.0}
-    slo = {"within": "1s", "expect": {}, "target": 0.98}
-    strike = Course().strike_ns
-
-    def slow(rows):
-        late = [row for row in rows if row["scheduled_ns"] < strike and row["arrival"] % 30 == 0]
-        for row in late:
-            row["end_ns"] = row["sent_ns"] + 20 * S
-        return rows
-
-    found = {}
-    for name, course in (("latency", latency), ("slo", slo)):
-        run_dir = build_run(tmp_path / name, **course)
-        alter_requests(run_dir, slow)
-        found[name] = ended(judge(run_dir))
-
-    assert found == {
-        "latency": {"steady_latency_p99": INVALID},
-        "slo": {"baseline_steady": INVALID, "steady_detector": INVALID},
-    }
-
-
-def test_what_befalls_the_platform_while_the_method_still_waits_is_no_baseline(tmp_path):
-    """The fault phase began 5 s before the strike, with a pause: a platform that fails meanwhile was not well."""
-    run_dir = build_run(tmp_path, outage=(-3.0, -2.9), target=0.98, baseline_s=15.0)
-
-    def begins_earlier(lines):
-        fault = next(line for line in lines if line.get("phase") == "fault")
-        fault["t_ns"] -= 5 * S
-        return lines
-
-    alter_lines(run_dir / "actions.jsonl", begins_earlier)
-    _alter_experiment(run_dir, lambda document: document["extensions"][0]["phases"].update(baseline="10s"))
-
-    assert ended(judge(run_dir)) == {"baseline_steady": INVALID, "steady_detector": INVALID}
-
-
-def test_what_another_tools_action_costs_is_lost_too(tmp_path):
-    """It broke the service 3 s before our own fault did nothing to it; who promised 0.5 s lost a second."""
-    run_dir = build_run(tmp_path, outage=(-3.0, -2.0), target=0.9, expect={"lost": "0.5s"})
-
-    def acts_before(lines):
-        fault = next(line for line in lines if line.get("phase") == "fault")
-        fault["t_ns"] -= 4 * S
-        at, done = lines.index(fault) + 1, {"type": "action", "section": "method", "name": "another tool's"}
-        begin, end = ({**done, "step": step, "t_ns": fault["t_ns"] + 1} for step in ("begin", "end"))
-        return [*lines[:at], begin, end, *lines[at:]]
-
-    def also(document):
-        provider = {"type": "process", "path": "kubectl", "arguments": "delete pod detector-7d9f-bbbbb"}
-        document["method"].insert(0, {"type": "action", "name": "another tool's", "provider": provider})
-        document["extensions"][0]["phases"]["baseline"] = "11s"
-
-    alter_lines(run_dir / "actions.jsonl", acts_before)
-    _alter_experiment(run_dir, also)
-    distrusted = judge(run_dir)
-    _alter_experiment(run_dir, lambda document: document["extensions"][0].update(trust=["another tool's"]))
-    trusted = judge(run_dir)
-
-    assert ended(distrusted) == {"fault_proven": INVALID, "lost": FAILED}
-    assert 'nothing proves what "another tool\'s" did' in check(distrusted, "fault_proven").why
-    assert ended(trusted) == {"lost": FAILED}
-    assert check(trusted, "fault_proven").seen.endswith("taken on trust: another tool's")
-
-
-def test_a_request_under_way_at_the_strike_is_the_faults_and_not_the_baselines(tmp_path):
-    """It was scheduled before the strike and died of it."""
-    run_dir = build_run(tmp_path, expect={"lost_requests": 0})
-    strike = ZERO_NS + 15_010_000_000
-
-    def dies(rows):
-        last = max(row["arrival"] for row in rows if row["scheduled_ns"] < strike)
-        changed = {"outcome": "reset", "end_ns": strike + 1_000_000, "first_byte_ns": None, "pod": None}
-        return [{**row, **changed} if row["arrival"] == last else row for row in rows]
-
-    alter_requests(run_dir, dies)
-    verdict = judge(run_dir)
-
-    assert ended(verdict) == {"lost_requests": FAILED}
 
 
 def test_the_load_generators_own_failures_are_nobodys(tmp_path):
