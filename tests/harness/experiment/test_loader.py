@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import FileErrors
-from harness.experiment.companions import copy_into, golden_path
 from harness.experiment.contradictions import warnings
 from harness.experiment.loader import load
-from harness.experiment.shipped import experiment_files, folder
+from harness.experiment.shipped import experiment_files
 from harness.run.load_place import Place
 from harness.run.offering import load_config
 from loadtests.config import LoadConfig
-
-SHIPPED = folder() / "gpu-pod-kill.yaml"
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A folder with the SLO and golden files of the shipped experiments, and a function that writes an experiment."""
-    for name in ("slos/detector.yaml", "golden/detector.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes((folder() / name).read_bytes())
-
-    def write(*changes: tuple[str, str], name: str = "experiment.yaml", source: Path = SHIPPED) -> Path:
-        text = source.read_text()
-        for old, new in changes:
-            assert old in text, old
-            text = text.replace(old, new, 1)
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write
-
-
-def errors_of(path: Path) -> list[str]:
-    """The errors of a file, without its folder."""
-    with pytest.raises(FileErrors) as caught:
-        load(path)
-    return [str(error).replace(f"{path.parent}/", "") for error in caught.value.errors]
+from tests.harness.experiment.files import SHIPPED, errors_of
 
 
 @pytest.mark.parametrize("name", experiment_files())
@@ -269,75 +237,6 @@ def test_what_the_load_is_told_of_retries_is_what_the_file_says(place, tmp_path)
     }
 
 
-TRACED = (
-    "load: {rate: 200/s, arrivals: poisson, timeout: 1.5s, seed: 7}",
-    "load: {arrivals: trace, trace: x.csv}",
-)
-NO_LOST = ("lost: 0.5s, ", "")
-
-
-def test_a_trace_is_read_copied_and_found_again_by_the_judge(place, tmp_path):
-    """The load gets the copy in the run's folder, and so does everyone who judges it later, elsewhere."""
-    path = place(TRACED, NO_LOST, ("x.csv}", "x.csv, trace_speed: 2, timeout: 2s}"))
-    (tmp_path / "x.csv").write_text("seconds,size\n0,1\n1,2\n3,5\n")
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "run.json").write_text("{}")
-
-    experiment = load(path)
-    copy = copy_into(experiment, run_dir)
-    config = load_config(experiment, Place(inside=False, host="127.0.0.1", port=8000), run_dir)
-    (tmp_path / "x.csv").unlink()
-    judged = load(copy)
-
-    assert experiment.bulletproof.load.rate_per_s == judged.bulletproof.load.rate_per_s == pytest.approx(4 / 3)
-    assert (run_dir / "traces" / "x.csv").read_text() == "seconds,size\n0,1\n1,2\n3,5\n"
-    assert LoadConfig.parse(config).trace == str(run_dir / "traces" / "x.csv")
-    assert config["users"] == 8 + 4  # three arrivals within 2 s, and a quarter more
-    assert judged.replay.offsets_ns(np.arange(4)).tolist() == [0, 500_000_000, 1_500_000_000, 2_250_000_000]
-    assert any("the trace lasts 2.25 s at this speed" in warning for warning in warnings(judged))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (("x.csv}", "y.csv}"), '32: bulletproof.load.trace: there is no file "y.csv" beside this one.'),
-        (("trace: x.csv}", "rate: 5/s}"), "32: bulletproof.load.arrivals: needs a file of recorded arrivals."),
-        (("trace: x.csv}", "trace: x.csv, rate: 5/s}"), "32: bulletproof.load.rate: is what the trace says. Leave it"),
-        (
-            ("x.csv}", "x.csv, shape: spike to 9/s at 2s for 5s}"),
-            "32: bulletproof.load.shape: is what the trace says. Leave it out",
-        ),
-        (("{arrivals: trace, trace: x.csv}", "{timeout: 1s}"), "32: bulletproof.load.rate: is missing."),
-        (
-            ("{arrivals: trace, trace: x.csv}", "{rate: 5/s, trace: x.csv}"),
-            "32: bulletproof.load.trace: is for arrivals: trace alone.",
-        ),
-        (("x.csv}", "x.csv, trace_speed: 0}"), '32: bulletproof.load.trace_speed: "0" must be more than 0.'),
-        (
-            ("recovers_within: 5s", "lost: 1s, recovers_within: 5s"),
-            "35: bulletproof.expect.lost: is seconds at one arrival rate, and load.trace changes it.",
-        ),
-    ],
-)
-def test_what_does_not_go_with_a_trace_is_told(place, tmp_path, change, said):
-    """Two fields that contradict each other are no guess of ours."""
-    path = place(TRACED, NO_LOST, change)
-    (tmp_path / "x.csv").write_text("seconds\n0\n1\n")
-
-    assert any(f"experiment.yaml:{said}" in error for error in errors_of(path)), errors_of(path)
-
-
-def test_a_wrong_trace_is_told_with_its_own_line(place, tmp_path):
-    """As every other file that an experiment names."""
-    path = place(TRACED, NO_LOST)
-    (tmp_path / "x.csv").write_text("seconds\n0\n2\n1\n")
-
-    (error,) = errors_of(path)
-
-    assert error == "x.csv:4: is earlier than the line before it. Expected arrivals in order of time."
-
-
 def test_all_errors_are_told_at_once(place):
     """Also those of the SLO files, and of a block of which something else is wrong."""
     path = place(("rate: 200/s", "rate: 200"), ("recovers_within: 5s", "recovers_within: 5"), ("tags:", "tag:"))
@@ -420,47 +319,6 @@ def test_too_few_requests_for_the_claim_are_foreseen(place):
     assert warnings(enough) == []
     (warning,) = warnings(few)
     assert "takes 149 without a failure: the run will end INVALID" in warning
-
-
-def test_a_run_s_copy_loads_wherever_its_files_came_from(place, tmp_path):
-    """The bytes of the experiment are kept; SLO and golden files lie in slos/ and golden/ whatever the file says."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    (elsewhere / "detector.yaml").write_text(
-        (tmp_path / "slos/detector.yaml").read_text().replace("name: detector\n", "name: strict\n")
-    )
-    (elsewhere / "answers.json").write_bytes((tmp_path / "golden/detector.json").read_bytes())
-    (tmp_path / "mine").mkdir()
-    path = place(
-        ("slos: [slos/detector.yaml]", f"slos: [../slos/detector.yaml, {elsewhere}/detector.yaml]"),
-        ("golden: golden/detector.json", "golden: ../elsewhere/answers.json"),
-        name="mine/own.yaml",
-    )
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    experiment = load(path)
-
-    copy = copy_into(experiment, run_dir)
-    (run_dir / "run.json").write_text("{}")
-    for file in (path, elsewhere / "detector.yaml", elsewhere / "answers.json"):
-        file.unlink()
-
-    again = load(copy)
-    assert copy.read_bytes() == (run_dir / "experiment.yaml").read_bytes()
-    assert sorted(file.name for file in (run_dir / "slos").iterdir()) == ["detector-2.yaml", "detector.yaml"]
-    assert [slo.name for slo in again.slos] == [slo.name for slo in experiment.slos] == ["detector", "strict"]
-    assert again.bulletproof == experiment.bulletproof
-    assert golden_path(again) == run_dir / "golden" / "answers.json"
-    assert json.loads(golden_path(again).read_text())["model"] == "detector"
-
-
-def test_a_run_s_copy_needs_no_modules_to_be_judged(place):
-    """Years later the module of a fault may be gone; the verdict must not be."""
-    path = place(("module: harness.faults", "module: a_module_of_2026"))
-
-    assert load(path, recorded=True).title
-    with pytest.raises(FileErrors):
-        load(path)
 
 
 _VALUES = st.recursive(
