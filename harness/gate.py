@@ -181,16 +181,17 @@ def _find(required: Required, runs: Sequence[Run], policy: Policy, now_ns: int) 
             f"bulletproof run {required.name}",
         )
     newest = sorted(named, key=lambda run: run.started_wall_ns, reverse=True)[: required.runs]
-    for run in newest:
-        problem = _problem(required, run, policy, now_ns)
-        if problem is not None:
-            return _finding(required, *problem, runs=newest)
+    problems = [problem for run in newest if (problem := _problem(required, run, policy, now_ns)) is not None]
     if len(newest) < required.runs:
         why = f"{len(newest)} of the {required.runs} runs that are asked for were given"
-        return _finding(required, Ruling.HOLD, "missing", why, "run it again", runs=newest)
-    overspent = _overspent(required, newest)
-    if overspent is not None:
-        return _finding(required, *overspent, runs=newest)
+        problems.append((Ruling.HOLD, "missing", why, "run it again"))
+    if not problems:
+        found = [*(_without_room(required, run) for run in newest), _overspent(required, newest)]
+        problems = [problem for problem in found if problem is not None]
+    if problems:
+        # What is known to be broken outranks what is not known, whichever run came first.
+        worst = next((problem for problem in problems if problem[0] is Ruling.BLOCK), problems[0])
+        return _finding(required, *worst, runs=newest)
     verdicts = ", ".join(str(run.verdict.verdict) for run in newest if run.verdict)
     return _finding(required, Ruling.PASS, "passed", f"{verdicts} ({_age(newest[0], now_ns)} old)", runs=newest)
 
@@ -239,7 +240,7 @@ def _problem(required: Required, run: Run, policy: Policy, now_ns: int) -> _Prob
     if run.cluster is None and run.verdict.verdict in required.verdicts:
         return Ruling.HOLD, "foreign", f"{run.run_id} does not say on which cluster it ran", "run it again"
     if run.verdict.verdict in required.verdicts:
-        return _without_room(required, run) if run.verdict.verdict is VerdictName.PASSED else None
+        return None
     broken = run.verdict.verdict in (VerdictName.FAILED, VerdictName.RESIDUE)
     why = f"{run.run_id}: {run.verdict.verdict.value}: {run.verdict.why}"
     return (Ruling.BLOCK, "failed", why, "") if broken else (Ruling.HOLD, "unproven", why, "")
@@ -247,12 +248,12 @@ def _problem(required: Required, run: Run, policy: Policy, now_ns: int) -> _Prob
 
 def _without_room(required: Required, run: Run) -> _Problem | None:
     """What a run that passed lacks of the margin."""
-    if not required.margin:
+    if not required.margin or run.verdict is None or run.verdict.verdict is not VerdictName.PASSED:
         return None
     from harness.history.reader import History
-    from harness.margin import judge_with_room
+    from harness.judge import judge_history
 
-    strict = judge_with_room(History.read(run.run_dir), required.margin)
+    strict = judge_history(History.read(run.run_dir), required.margin)
     if strict.verdict is VerdictName.PASSED:
         return None
     why = f"{run.run_id} passed, but not with limits tighter by {units.format_share(required.margin)}: {strict.why}"
@@ -264,7 +265,7 @@ def _overspent(required: Required, runs: Sequence[Run]) -> _Problem | None:
     """What the runs together spent of an error budget beyond the policy's share."""
     if required.budget is None:
         return None
-    from harness.margin import budget_spent
+    from harness.budget_spent import budget_spent
 
     verdicts = [run.verdict for run in runs if run.verdict is not None]
     spent = budget_spent(verdicts, required.experiment.bulletproof.load.rate_per_s)

@@ -31,10 +31,10 @@ def judge(run_dir: Path) -> Verdict:
     return judge_history(history)
 
 
-def judge_history(history: History) -> Verdict:
-    """The verdict on a history in memory."""
+def judge_history(history: History, margin: float = 0.0) -> Verdict:
+    """The verdict on a history in memory; with a margin, the one that limits tighter by it would have led to."""
     case = Case(history)
-    checks = tuple(_ask(question, case) for question in questions(case))
+    checks = tuple(_ask(question, case) for question in questions(case, margin))
     name = conclude(checks)
     return Verdict(
         run_id=str(history.run.get("run_id", history.run_dir.name)),

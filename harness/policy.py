@@ -5,7 +5,7 @@ max_age: 24h                     # of every run, unless an experiment says other
 cluster: [context:staging]       # where runs count: sandbox, kind, context, or one cluster by its full name
 release:                         # optional: what the workload's containers must have run
   images: {detector: "sha256:…"}
-margin: 20%                      # optional: promises must hold with their limits tighter by this share
+margin: 20%                      # optional: of the bad that each limit allows, so much must be left over
 budget: 5%                       # optional: of each SLO's error budget, spent by an experiment's runs together
 experiments:
 - gpu-pod-kill                   # a shipped experiment by name, or a file beside this policy
@@ -67,7 +67,7 @@ class Required:
     runs: int
     platform: str | None
     verdicts: tuple[VerdictName, ...]
-    margin: float  # limits are tightened by this share
+    margin: float  # of the bad that each limit allows, this share must be left over
     budget: float | None  # share of each SLO's error budget that its runs may spend together
 
 

@@ -21,6 +21,7 @@ from harness.checks import (
 from harness.checks.answer import Answer, invalid
 from harness.checks.asked_instrument import instrument_questions
 from harness.checks.asked_service import service_promises
+from harness.checks.limits import Limits
 from harness.experiment.model import Slo
 from harness.history import requests as outcomes
 from harness.history.columns import Mask
@@ -41,24 +42,25 @@ class Question:
     answer: Callable[[Case], Answer]
 
 
-def questions(case: Case) -> Iterator[Question]:
-    """The instrument first, then the promises that the experiment makes."""
+def questions(case: Case, margin: float = 0.0) -> Iterator[Question]:
+    """The instrument first, then the promises that the experiment makes, each to be kept with this margin to spare."""
     for name, expected, answer in instrument_questions(case):
         yield Question(name, CheckKind.INSTRUMENT, expected, answer)
-    yield from _promises(case)
+    yield from _promises(case, Limits.of(case.spec.expect, margin))
 
 
-def _promises(case: Case) -> Iterator[Question]:
-    expect = case.spec.expect
+def _promises(case: Case, limits: Limits) -> Iterator[Question]:
+    expect = limits.expect
 
     def ask(name: str, expected: str, answer: Callable[[Case], Answer]) -> Question:
         return Question(name, CheckKind.PROMISE, expected, answer)
 
     for slo in case.experiment.slos:
-        target, name = format_share(slo.target), _snake(slo.name)
+        share, name = limits.target(slo), _snake(slo.name)
+        target = format_share(share)
         within = f" within {format_duration(slo.within_ns)}" if slo.within_ns is not None else ""
-        yield ask(f"slo_{name}", f"{target} of the run's requests good{within}", _slo_met(slo))
-        yield ask(f"steady_{name}", f"at least {target} good in the steady state, at 95 %", _steady_state(slo))
+        yield ask(f"slo_{name}", f"{target} of the run's requests good{within}", _slo_met(slo, share))
+        yield ask(f"steady_{name}", f"at least {target} good in the steady state, at 95 %", _steady_state(slo, share))
     if expect.recovers_within_ns is not None:
         limit = format_duration(expect.recovers_within_ns)
         yield ask("recovers_within", f"service back within {limit} of the fault", _recovers(expect.recovers_within_ns))
@@ -84,24 +86,24 @@ def _promises(case: Case) -> Iterator[Question]:
     if expect.undone_within_ns is not None:
         expected = f"undone and verified within {format_duration(expect.undone_within_ns)}"
         yield ask("undone_within", expected, _undone(expect.undone_within_ns))
-    for name, expected, answer in service_promises(case):
+    for name, expected, answer in service_promises(case, limits):
         yield ask(name, expected, answer)
-    yield ask("settles", "every SLO met after the undo", _settles)
+    yield ask("settles", "every SLO met after the undo", _settles(limits))
 
 
 def _snake(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def _slo_met(slo: Slo) -> Callable[[Case], Answer]:
+def _slo_met(slo: Slo, target: float) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
         first = case.first_ns(case.by_slo[slo.name].bad)
-        return slo_met.slo_met(case.tally(slo=slo), slo.target, first)
+        return slo_met.slo_met(case.tally(slo=slo), target, first)
 
     return answer
 
 
-def _steady_state(slo: Slo) -> Callable[[Case], Answer]:
+def _steady_state(slo: Slo, target: float) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
         if case.baseline_span is None:
             return invalid("the run has no baseline")
@@ -109,7 +111,7 @@ def _steady_state(slo: Slo) -> Callable[[Case], Answer]:
         # What the load generator failed counts as bad: the bound is a claim in the platform's favour.
         bad = ~case.by_slo[slo.name].good[rows]
         found = bound(case.requests.scheduled_ns[rows], bad, *case.baseline_span)
-        return steady_state.steady_state(found, slo.target, case.mean_rate_per_s)
+        return steady_state.steady_state(found, target, case.mean_rate_per_s)
 
     return answer
 
@@ -234,13 +236,16 @@ def _undone(limit_ns: int) -> Callable[[Case], Answer]:
     return answer
 
 
-def _settles(case: Case) -> Answer:
-    rows = case.phase(Phase.SETTLE)
-    apart = rows & case.aftershocks
-    judged = rows & ~apart
-    objectives = []
-    for slo in case.experiment.slos:
-        first = case.first_ns(judged & case.by_slo[slo.name].bad)
-        tally = case.tally(judged, slo)
-        objectives.append(settles.Settled(name=slo.name, target=slo.target, tally=tally, first_bad_ns=first))
-    return settles.settles(objectives, int(apart.sum()))
+def _settles(limits: Limits) -> Callable[[Case], Answer]:
+    def answer(case: Case) -> Answer:
+        rows = case.phase(Phase.SETTLE)
+        apart = rows & case.aftershocks
+        judged = rows & ~apart
+        objectives = []
+        for slo in case.experiment.slos:
+            first = case.first_ns(judged & case.by_slo[slo.name].bad)
+            tally, target = case.tally(judged, slo), limits.target(slo)
+            objectives.append(settles.Settled(name=slo.name, target=target, tally=tally, first_bad_ns=first))
+        return settles.settles(objectives, int(apart.sum()))
+
+    return answer

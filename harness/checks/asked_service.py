@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.checks import budget, degraded, goodput, gray_pods, in_flight_lost, latency_quantile, steady_state, uptime
 from harness.checks.answer import Answer, invalid
+from harness.checks.limits import Limits
 from harness.experiment.model import Slo
 from harness.measure import figures
 from harness.measure.case import Case
@@ -24,9 +25,9 @@ GOODPUT_WINDOW_NS = 5 * NS_PER_S
 Asked = tuple[str, str, Callable[[Case], Answer]]  # name, expected, answer
 
 
-def service_promises(case: Case) -> Iterator[Asked]:
+def service_promises(case: Case, limits: Limits) -> Iterator[Asked]:
     """Those that the experiment makes."""
-    expect = case.spec.expect
+    expect = limits.expect
     for name, (share, limit_ns) in expect.latency_shares.items():
         limit, word = format_duration(limit_ns), name.replace(".", "_")
         yield f"latency_{word}", f"{name} at most {limit} over the run", _latency(name, share, limit_ns)
@@ -37,7 +38,9 @@ def service_promises(case: Case) -> Iterator[Asked]:
         yield "uptime", expected, _uptime(expect.uptime)
     if expect.goodput_per_s is not None:
         expected = f"at least {expect.goodput_per_s:g}/s good in every 5 s from fault to undo"
-        yield "goodput", expected, _goodput(expect.goodput_per_s)
+        if limits.margin:
+            expected += f", and {format_share(limits.margin)} of what was offered beyond that"
+        yield "goodput", expected, _goodput(expect.goodput_per_s, limits.margin)
     for slo in case.experiment.slos:
         name = slo.name.replace("-", "_")
         if expect.budget_spent is not None:
@@ -91,17 +94,17 @@ def _uptime(least: float) -> Callable[[Case], Answer]:
     return answer
 
 
-def _goodput(least_per_s: float) -> Callable[[Case], Answer]:
+def _goodput(least_per_s: float, margin: float) -> Callable[[Case], Answer]:
     def answer(case: Case) -> Answer:
         begin, end = case.timeline.struck_ns, case.until_ns
         if begin is None or end is None:
             return invalid("no fault struck, so nothing was lost by it")
-        return goodput.goodput(_worst(case, begin, end, least_per_s), least_per_s, GOODPUT_WINDOW_NS / NS_PER_S)
+        return goodput.goodput(_worst(case, begin, end, least_per_s, margin), GOODPUT_WINDOW_NS / NS_PER_S)
 
     return answer
 
 
-def _worst(case: Case, begin_ns: int, end_ns: int, least_per_s: float) -> goodput.Worst | None:
+def _worst(case: Case, begin_ns: int, end_ns: int, least_per_s: float, margin: float) -> goodput.Worst | None:
     """Over stretches that begin a second apart; of those in which enough was offered, where one of them falls short."""
     begins = np.arange(begin_ns, end_ns - GOODPUT_WINDOW_NS + 1, NS_PER_S, dtype=np.int64)
     if not len(begins):
@@ -111,14 +114,17 @@ def _worst(case: Case, begin_ns: int, end_ns: int, least_per_s: float) -> goodpu
     last = np.searchsorted(scheduled, begins + GOODPUT_WINDOW_NS)
     good = np.concatenate(([0], np.cumsum(case.overall.good)))
     unknown = np.concatenate(([0], np.cumsum(case.overall.unknown)))
-    got = good[last] - good[first]
-    enough = np.where(last - first >= least_per_s * seconds, got, np.iinfo(np.int64).max)
-    at = int(enough.argmin()) if enough.min() < least_per_s * seconds else int(got.argmin())
+    got, offered, least = good[last] - good[first], last - first, least_per_s * seconds
+    # Of what was offered, the rest may be bad; of that rest the margin may not.
+    needed = least + np.maximum(offered - least, 0) * margin
+    short = np.where(offered >= least, needed - got, -np.inf)
+    at = int(short.argmax()) if short.max() > 0 else int(got.argmin())
     return goodput.Worst(
         begin_ns=int(begins[at]),
+        least_per_s=float(needed[at]) / seconds,
         good_per_s=float(got[at]) / seconds,
         unknown_per_s=float((unknown[last] - unknown[first]).max()) / seconds,
-        offered_per_s=float(last[at] - first[at]) / seconds,
+        offered_per_s=float(offered[at]) / seconds,
     )
 
 

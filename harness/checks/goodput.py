@@ -13,17 +13,19 @@ class Worst:
     """The stretch with the fewest good answers."""
 
     begin_ns: int
+    least_per_s: float  # good answers that clients must get in it
     good_per_s: float
     unknown_per_s: float  # that the load generator failed in it, at most in any stretch
     offered_per_s: float
 
 
-def goodput(worst: Worst | None, least_per_s: float, window_s: float) -> Answer:
-    """No stretch of `window_s` seconds from the fault to the undo has fewer good answers per second than that."""
+def goodput(worst: Worst | None, window_s: float) -> Answer:
+    """No stretch of `window_s` seconds from the fault to the undo has fewer good answers per second than it must."""
     if worst is None:
         return invalid(
             f"from the fault to the undo there is no whole stretch of {window_s:g} s", hint="lengthen phases.recover"
         )
+    least_per_s = worst.least_per_s
     seen = f"{worst.good_per_s:.4g}/s good in the worst {window_s:g} s, of {worst.offered_per_s:.4g}/s offered"
     figures: dict[str, Any] = {
         "good_per_s": worst.good_per_s,

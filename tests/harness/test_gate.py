@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.cli import gate_output, main
 from harness.errors import FileErrors
@@ -353,6 +356,49 @@ def test_a_margin_that_cannot_be_decided_holds(run, policy, margin, expected):
     run_dir = run(outage=(0.0, 3.0), arrivals="constant", **LOOSE)
 
     assert ruling([run_dir], policy(margin=margin)) == expected
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"),
+    [("0%", (Ruling.PASS, "passed")), ("20%", (Ruling.PASS, "passed")), ("70%", (Ruling.BLOCK, "margin"))],
+)
+def test_a_margin_tightens_the_slo_too(run, policy, margin, expected):
+    """The outage costs some 3 of 41 s: 7 % bad of the 20 % that the SLO allows, and no other promise is made."""
+    run_dir = run(outage=(0.0, 3.0), expect={}, target=0.8)
+
+    assert ruling([run_dir], policy(margin=margin)) == expected
+
+
+def test_a_larger_margin_never_opens_the_gate(run, policy):
+    """Nor does it turn what is known to be broken, by any of the runs, into what is merely not known."""
+    graver = [Ruling.PASS, Ruling.HOLD, Ruling.BLOCK]
+    short = {"baseline_s": 6.0, "recover_s": 12.0, "settle_s": 3.0, "rate": 100.0, **LOOSE}
+    given_runs = [run(outage=(0.0, lasts), hours_ago=1 + lasts, **short) for lasts in (0.0, 3.0, 4.9, 6.0)]
+    asked = load_policy(policy(budget="0.0006%", experiments=f"[{{file: files/{EXPERIMENT}.yaml, runs: 2}}]"))
+
+    def ruled(folders, margin):
+        required = dataclasses.replace(asked.required[0], margin=margin)
+        return decide(folders, dataclasses.replace(asked, required=(required,)), now_ns=WALL_NS).ruling
+
+    @settings(max_examples=15, deadline=None)
+    @given(
+        folders=st.lists(st.sampled_from(given_runs), min_size=1, max_size=2, unique=True),
+        margins=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+    )
+    def never_kinder(folders, margins):
+        assert graver.index(ruled(folders, max(margins))) >= graver.index(ruled(folders, min(margins)))
+
+    never_kinder()
+
+
+def test_a_proven_failure_outranks_what_is_not_known(run, policy):
+    """The newer run cannot be decided with so much to spare; that the older one failed is known all the same."""
+    newer = run(outage=(0.0, 3.0), arrivals="constant", **LOOSE)
+    older = run(outage=(0.0, 8.0), arrivals="constant", hours_ago=2, **LOOSE)
+    one, two = (f"[{{file: files/{EXPERIMENT}.yaml, runs: {runs}}}]" for runs in (1, 2))
+
+    assert ruling([newer, older], policy(margin="40.05%", experiments=one)) == (Ruling.HOLD, "unproven")
+    assert ruling([newer, older], policy(margin="40.05%", experiments=two)) == (Ruling.BLOCK, "failed")
 
 
 def test_a_budget_is_spent_by_all_runs_together(run, policy):
