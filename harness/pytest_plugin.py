@@ -4,6 +4,9 @@ Without --cluster nothing is collected: a test run that strikes a cluster becaus
 surprise of the worst kind. Files without a block named bulletproof, and suites, are left alone. One cluster serves the
 whole session; run folders are kept under --bulletproof-out (by default runs/).
 
+An experiment that ends SKIPPED is a skipped test. A session in which no other test ran tested nothing, and ends with
+exit code 5: pytest's own for "no tests", and that of `bulletproof run` for SKIPPED.
+
 Imported by pytest in every project where Bulletproof is installed: what is heavy is imported when an experiment runs.
 """
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from harness.verdict import CheckResult, Verdict
 
 _SUFFIXES = (".yaml", ".yml")
+_VERDICT = "bulletproof.verdict"  # property of a test's report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,11 +52,49 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return ExperimentFile.from_parent(parent, path=file_path)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In the process that pytest ends with; the workers of pytest-xdist send it their reports."""
+    if config.getoption("--cluster") is not None and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Endings(), "bulletproof-endings")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """A cluster that was brought up for the session ends with it."""
     stack: ExitStack | None = config.stash.get(_STACK, None)
     if stack is not None:
         stack.close()
+
+
+class Endings:
+    """Whether a session tested anything: skipped experiments alone must not look like success."""
+
+    def __init__(self) -> None:
+        self._skipped = 0  # experiments with that verdict
+        self._ran = False  # any test at all, ours or not
+
+    @property
+    def nothing_tested(self) -> bool:
+        """Experiments were SKIPPED, and no test ran."""
+        return self._skipped > 0 and not self._ran
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """A test ran when it passed, failed or had an error, or did as its xfail mark says."""
+        self._skipped += report.skipped and (_VERDICT, "SKIPPED") in map(tuple, report.user_properties)
+        self._ran |= report.failed or (report.when == "call" and report.passed) or hasattr(report, "wasxfail")
+
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Only success is changed: whatever else pytest ends with says more."""
+        if exitstatus == pytest.ExitCode.OK and self.nothing_tested:
+            session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Why the exit code is not 0."""
+        if self.nothing_tested:
+            terminalreporter.section("bulletproof")
+            terminalreporter.line(
+                f"Nothing was tested: all experiments that ran ended SKIPPED ({self._skipped}), and no other test ran. "
+                f"Exit code {int(pytest.ExitCode.NO_TESTS_COLLECTED)}."
+            )
 
 
 class ExperimentFile(pytest.File):
@@ -102,6 +144,7 @@ class ExperimentItem(pytest.Item):
         result = run_experiment(self.experiment, options, PlainLines(sys.stderr))
         write_reports(result.run_dir, result.verdict)
         self.add_report_section("call", "bulletproof", f"run folder: {result.run_dir}")
+        self.user_properties.append((_VERDICT, result.verdict.verdict.value))  # pytest's JUnit XML has it too
         if result.verdict.verdict in (VerdictName.RESIDUE, VerdictName.ABORTED):
             # A spoiled cluster, or somebody's wish: the next experiment is not begun.
             self.session.shouldstop = f"{self.name} ended {result.verdict.verdict.value}"

@@ -6,10 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
+from clusters.provider import provider_for
 from harness.experiment.shipped import folder
 from harness.judge import judge
 from harness.pytest_plugin import describe
@@ -18,7 +20,7 @@ from tests.histories import build_run
 SHORT = {"baseline: 15s": "baseline: 4s", "recover: 30s": "recover: 8s", "settle: 10s": "settle: 3s"}
 
 
-def run_pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_pytest(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """pytest in a process of its own, as a user has it: by the plugin's entry point, with no configuration of ours."""
     command = [
         sys.executable,
@@ -32,7 +34,8 @@ def run_pytest(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         "no:cacheprovider",
         *arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=170, cwd=cwd)
+    env = {**os.environ, **(env or {})}
+    return subprocess.run(command, capture_output=True, text=True, timeout=170, cwd=cwd, env=env)
 
 
 @pytest.fixture
@@ -98,6 +101,71 @@ def test_a_broken_promise_reads_as_a_sentence(tmp_path):
     assert "seen:" in text
     assert "report.html" in text
     assert "load_delivered" not in text
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """A cluster that knows no way to stop a node: arguments and environment of a pytest on it."""
+    provider = provider_for(f"sandbox:test-plugin-{uuid.uuid4().hex[:6]}")
+    access = provider.up()
+    try:
+        yield ["--cluster", f"context:{access.context}"], {"KUBECONFIG": str(access.kubeconfig)}
+    finally:
+        provider.down(access)
+
+
+def needing_node_stop(own, number):
+    """So many experiments that a cluster without node_stop skips."""
+    text = (own / "short.yaml").read_text().replace("requires: [pods,", "requires: [node-stop, pods,")
+    (own / "short.yaml").unlink()
+    for count in range(number):
+        (own / f"stop-{count}.yaml").write_text(text)
+
+
+def test_a_session_of_skipped_experiments_is_no_success(own, bare):
+    """Exit code 5, as pytest ends without tests and `bulletproof run` with SKIPPED; and it says why.
+
+    With pytest-xdist, whose workers are told nothing of it. Without it: the test below, where all is skipped.
+    """
+    needing_node_stop(own, 2)
+    arguments, env = bare
+
+    done = run_pytest("experiments", *arguments, "-n", "1", "--junit-xml", "junit.xml", cwd=own.parent, env=env)
+
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "2 skipped" in done.stdout
+    assert "Nothing was tested: all experiments that ran ended SKIPPED (2), and no other test ran." in done.stdout
+    assert 'name="bulletproof.verdict" value="SKIPPED"' in (own.parent / "junit.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("other", "code"),
+    [
+        ("def test_other(): pass", 0),
+        ("import pytest\n@pytest.mark.xfail\ndef test_other(): assert False", 0),
+        ("import pytest\n@pytest.mark.skip\ndef test_other(): pass", 5),
+    ],
+    ids=["passed", "xfailed", "skipped"],
+)
+def test_beside_other_tests_pytests_own_rules_hold(own, bare, other, code):
+    """A skipped experiment beside a test that ran is a skipped test; one that was skipped too tested nothing either."""
+    needing_node_stop(own, 1)
+    (own / "test_other.py").write_text(f"{other}\n")
+    arguments, env = bare
+
+    done = run_pytest("experiments", *arguments, cwd=own.parent, env=env)
+
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("Nothing was tested" in done.stdout) == (code == 5)
+
+
+def test_skipped_tests_of_others_are_not_ours_to_judge(own, bare):
+    """Without an experiment that was SKIPPED pytest's exit code stays, with --cluster too."""
+    (own / "short.yaml").unlink()
+    (own / "test_other.py").write_text("import pytest\n@pytest.mark.skip\ndef test_other(): pass\n")
+    arguments, env = bare
+
+    assert run_pytest("experiments", *arguments, cwd=own.parent, env=env).returncode == 0
 
 
 @pytest.mark.slow
