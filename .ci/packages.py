@@ -1,43 +1,45 @@
-"""`python .ci/packages.py FOLDER NAME...`: FOLDER gets links to installed packages and to all that they need.
+"""`python .ci/packages.py FOLDER REQUIREMENTS`: FOLDER gets links to the installed packages that the file names, and to
+all that they need.
 
-For an image of the reference server out of the environment that CI has anyway, with no second download.
+For the platform's image out of the environment that CI has anyway, with no second download.
 """
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-def closure(names: list[str]) -> set[str]:
+
+def closure(asked: Iterable[Requirement]) -> set[str]:
     """The distributions and what they require here; extras only where they are asked for (`tritonclient[http]`)."""
-    found: set[str] = set()
-    waiting = list(names)
+    found: set[tuple[str, str]] = set()
+    waiting = [(each.name, extra) for each in asked for extra in ("", *each.extras)]
     while waiting:
-        name, _, extra = waiting.pop().partition("[")
-        name = re.sub(r"[-_.]+", "-", name).lower()
-        if name in found and not extra:
+        name, extra = waiting.pop()
+        if (canonicalize_name(name), extra) in found:
             continue
-        found.add(name)
-        try:
-            required = distribution(name).requires or []
-        except PackageNotFoundError:
-            found.discard(name)  # for another platform, or optional
-            continue
-        for line in required:
-            word, _, marker = line.partition(";")
-            if "extra ==" in marker and not (extra and f'"{extra.rstrip("]")}"' in marker.replace("'", '"')):
-                continue
-            waiting.append(re.match(r"[A-Za-z0-9._-]+(\[[^\]]*\])?", word.strip())[0])
-    return found
+        found.add((canonicalize_name(name), extra))
+        for line in distribution(name).requires or ():
+            needs = Requirement(line)
+            if needs.marker is None or needs.marker.evaluate({"extra": extra}):
+                waiting += [(needs.name, each) for each in ("", *needs.extras)]
+    return {name for name, _ in found}
 
 
 def main() -> int:
-    folder = Path(sys.argv[1])
+    folder, requirements = Path(sys.argv[1]), Path(sys.argv[2])
+    lines = requirements.read_text(encoding="utf-8").splitlines()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted(closure(sys.argv[2:])):
+    try:
+        names = closure(Requirement(line) for line in lines if line.partition("#")[0].strip())
+    except PackageNotFoundError as missing:
+        sys.exit(f"{requirements}: {missing.name} is not installed here, and the image needs it. Run make setup.")
+    for name in sorted(names):
         for file in distribution(name).files or ():
             top = file.parts[0]
             link = folder / top

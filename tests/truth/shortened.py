@@ -1,4 +1,8 @@
-"""The shipped experiments with shorter phases, run through the command line as a user would."""
+"""The shipped experiments with shorter phases, run through the command line as a user would.
+
+`python -m tests.truth.shortened NAME FOLDER LOAD` writes one there, with the fields of LOAD (JSON) in its load, and
+prints its path.
+"""
 
 from __future__ import annotations
 
@@ -94,3 +98,7 @@ def ended(exit_code: int, run_dir: Path, output: str) -> Ended:
     path = run_dir / "verdict.json"
     verdict = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return Ended(exit_code=exit_code, verdict=verdict, output=output, run_dir=run_dir)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{shortened(sys.argv[1], Path(sys.argv[2]), load=json.loads(sys.argv[3]))}\n")
