@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import nodes_kit
 import pytest
 import urllib3
 import yaml
@@ -34,6 +35,20 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxInfo]:
     running = sandboxes.start(folder, nodes=3, gpus=2, arguments=("--images", str(images)))
     yield running
     sandboxes.stop(folder)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[nodes_kit.Cluster]:
+    """A sandbox of the module's own, whose pods are the tests' program."""
+    with nodes_kit.sandbox(tmp_path_factory.mktemp("whole")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(whole: nodes_kit.Cluster) -> Iterator[nodes_kit.Cluster]:
+    """The module's sandbox, in a new namespace."""
+    with nodes_kit.fresh_namespace(whole) as own:
+        yield own
 
 
 class Http:

@@ -4,23 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import nodes_kit as kit
 import pytest
 from nodes_kit import Cluster, container_status, pod, wait_for
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with kit.sandbox(tmp_path_factory.mktemp("pods")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(whole: Cluster) -> Iterator[Cluster]:
-    with kit.fresh_namespace(whole) as own:
-        yield own
 
 
 def test_a_container_finds_its_environment_as_kubernetes_makes_it(cluster: Cluster) -> None:

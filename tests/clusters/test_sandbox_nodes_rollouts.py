@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import nodes_kit as kit
 import pytest
 from nodes_kit import Cluster, condition, deployment, pod, wait_for
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with kit.sandbox(tmp_path_factory.mktemp("rollouts")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(whole: Cluster) -> Iterator[Cluster]:
-    with kit.fresh_namespace(whole) as own:
-        yield own
 
 
 def _version(value: str) -> kit.Object:

@@ -13,12 +13,6 @@ from nodes_kit import Cluster, deployment, pod, wait_for
 GPU = {"limits": {"nvidia.com/gpu": 1}}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with kit.sandbox(tmp_path_factory.mktemp("scheduling")) as cluster:
-        yield cluster
-
-
 @pytest.fixture
 def cluster(whole: Cluster) -> Iterator[Cluster]:
     with kit.fresh_namespace(whole) as own:

@@ -16,18 +16,6 @@ from nodes_kit import Cluster, deployment, pod, service, wait_for
 LAG_S = 1.0
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with kit.sandbox(tmp_path_factory.mktemp("services")) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(whole: Cluster) -> Iterator[Cluster]:
-    with kit.fresh_namespace(whole) as own:
-        yield own
-
-
 def test_connections_are_spread_over_ready_pods_only(cluster: Cluster) -> None:
     """Each new connection goes to one of them by chance; a pod that is not ready gets none."""
     cluster.create("services", service("web"))

@@ -165,6 +165,27 @@ def server():
     scripted.kill()
 
 
+def config_for(server, out):
+    """What a load is told that goes to the scripted server."""
+    return {
+        "host": server.host,
+        "http_port": server.http_port,
+        "grpc_port": server.grpc_port,
+        "protocol": "kserve-v2-http",
+        "user": "tritonclient",
+        "model": "detector",
+        "golden": str(GOLDEN),
+        "rate_per_s": 100.0,
+        "arrivals": "poisson",
+        "seed": 7,
+        "timeout_ns": SECOND // 2,
+        "kept_share": 0.5,
+        "users": 60,
+        "max_duration_ns": 60 * SECOND,
+        "out": str(out),
+    }
+
+
 @pytest.fixture
 def load(tmp_path, server):
     """Makes load processes against the scripted server; keywords change the configuration."""
@@ -173,23 +194,7 @@ def load(tmp_path, server):
     def make(options=(), **changes):
         out = tmp_path / str(len(made))
         out.mkdir()
-        config = {
-            "host": server.host,
-            "http_port": server.http_port,
-            "grpc_port": server.grpc_port,
-            "protocol": "kserve-v2-http",
-            "user": "tritonclient",
-            "model": "detector",
-            "golden": str(GOLDEN),
-            "rate_per_s": 100.0,
-            "arrivals": "poisson",
-            "seed": 7,
-            "timeout_ns": SECOND // 2,
-            "kept_share": 0.5,
-            "users": 60,
-            "max_duration_ns": 60 * SECOND,
-            "out": str(out),
-        }
+        config = config_for(server, out)
         made.append(LoadProcess(out, config | changes, options))
         return made[-1]
 

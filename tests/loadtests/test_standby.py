@@ -15,7 +15,7 @@ import pytest
 from harness.experiment.model import Extension
 from harness.run.load_process import LoadProcess
 from harness.run.load_standby import Standby
-from tests.loadtests.conftest import GOLDEN, SECOND
+from tests.loadtests.conftest import SECOND, config_for
 
 WITHIN_S = 60.0
 
@@ -45,24 +45,7 @@ def started(make):
 
 
 def config(server, out, **changes):
-    return {
-        "host": server.host,
-        "http_port": server.http_port,
-        "grpc_port": server.grpc_port,
-        "protocol": "kserve-v2-http",
-        "user": "tritonclient",
-        "model": "detector",
-        "golden": str(GOLDEN),
-        "rate_per_s": 100.0,
-        "arrivals": "poisson",
-        "seed": 7,
-        "timeout_ns": 2 * SECOND,
-        "users": 20,
-        "max_duration_ns": 60 * SECOND,
-        "out": str(out),
-        "workers": 1,
-        **changes,
-    }
+    return {**config_for(server, out), "timeout_ns": 2 * SECOND, "users": 20, "workers": 1, **changes}
 
 
 @pytest.mark.parametrize(
