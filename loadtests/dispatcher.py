@@ -7,6 +7,8 @@ The rules that make the load trustworthy:
   users were busy, or this process was held up. It is never sent later. So after a stall of any length at most the
   arrivals of the last 100 ms go out late, each with its lateness on record, and there is no catch-up burst beyond that.
 - Users take turns (the one that waited longest is next): all kept connections, and all pods behind them, are used.
+- What is due goes out before the next answer is looked at. Under a high rate many answers are ready at a time, and each
+  costs as much as a request: an arrival that waited until all were checked would be late by all of them.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.event
 
 from loadtests.arrivals import Arrival
 from loadtests.timer import Timer
 
 HANDOVER_LIMIT_NS = 100_000_000
 
-# Users run when the dispatcher waits; one that is behind lets them run after so many arrivals.
+# One that is behind sends so many, then answers get their turn, each with the next arrival behind it.
 _BURST = 16
 # The collector runs in gaps between arrivals. Young objects, often: tritonclient defines a class for each HTTP answer,
 # which only the collector frees; nothing else of a request needs it. All objects, rarely, so that memory stays bounded
@@ -44,11 +47,15 @@ class Handover:
         self._waiting: deque[Arrival] = deque()
         self._idle: deque[Any] = deque()  # greenlets
         self._hub = gevent.get_hub()
+        self.due: Callable[[], Arrival | None] = lambda: None  # the next arrival that is due; the dispatcher's
 
     def give(self, arrival: Arrival) -> None:
-        """The user that waited longest gets the arrival; when none waits, the next that is free in time."""
+        """The user that waited longest has sent the arrival; when none waits, the next that is free in time will.
+
+        To be called by the hub: the user runs until it waits for its answer, which brings it back here.
+        """
         if self._idle:
-            self._hub.loop.run_callback(self._idle.popleft().switch, arrival)
+            self._idle.popleft().switch(arrival)
         else:
             self._waiting.append(arrival)
 
@@ -58,9 +65,17 @@ class Handover:
             self.expire()
             if self._waiting:
                 return self._waiting.popleft()
-        self._idle.append(gevent.getcurrent())
-        arrival: Arrival = self._hub.switch()
-        return arrival
+        user = gevent.getcurrent()
+        self._idle.append(user)
+        arrival = self.due()
+        taken: Arrival
+        if arrival is None:
+            taken = self._hub.switch()
+        elif (first := self._idle.popleft()) is user:
+            taken = arrival
+        else:  # it sends, and waits in the hub; whoever hands this user an arrival comes back here
+            taken = first.switch(arrival)
+        return taken
 
     def expire(self) -> None:
         """Arrivals that no user took in time are `not_sent` from now on."""
@@ -93,56 +108,80 @@ class Dispatcher:
         self._schedule = schedule
         self._handover = handover
         self._not_sent = not_sent
-        self._timer = Timer()
+        self._timer = Timer(self._turn)
+        self._paused = gevent.event.Event()  # the greenlet of `run` has something to do
+        self._error: Exception | None = None
         self._young_ns = self._all_ns = start_ns  # when they were last collected
         self._last_ns = start_ns - 1  # scheduled time of the last arrival that was due
         self.start_ns = start_ns
         self.stop_ns = stop_ns
         self.arrivals = 0
+        self._next = next(schedule, None)
 
     def stop(self, stop_ns: int) -> None:
         """No arrival scheduled at or after `stop_ns` is sent; what was already handed out moves the stop behind it."""
         self.stop_ns = max(min(stop_ns, self.stop_ns), self._last_ns + 1)
-        self._timer.wake()
+        self._timer.set(0)
 
     def run(self) -> None:
         """Returns when every arrival before the stop has been handed out or is `not_sent`."""
+        self._handover.due = self.due
         with self._timer:
-            since_yield = 0
-            for arrival in self._schedule:
-                due_ns = self.start_ns + arrival.offset_ns
-                if due_ns >= self.stop_ns:
+            self._timer.set(0)
+            while self._error is None and self._next_ns is not None:
+                self._paused.wait()
+                self._paused.clear()
+                self._tidy()
+        if self._error is not None:
+            raise self._error
+
+    def due(self) -> Arrival | None:
+        """The next arrival, once it is due; it is handed out with this. Those that are too late are `not_sent`."""
+        while (due_ns := self._next_ns) is not None and (late_ns := time.monotonic_ns() - due_ns) >= 0:
+            arrival = self._next
+            assert arrival is not None
+            self._next = next(self._schedule, None)
+            self._last_ns = due_ns
+            self.arrivals += 1
+            if late_ns <= HANDOVER_LIMIT_NS:
+                return arrival
+            self._not_sent(arrival)
+        return None
+
+    @property
+    def _next_ns(self) -> int | None:
+        """When the next arrival is due; None when there is none before the stop."""
+        if self._next is None:
+            return None
+        due_ns = self.start_ns + self._next.offset_ns
+        return due_ns if due_ns < self.stop_ns else None
+
+    def _turn(self) -> None:
+        """What is due goes out; the hub calls this when something is."""
+        try:
+            for _ in range(_BURST):
+                arrival = self.due()
+                if arrival is None:
                     break
-                if due_ns > time.monotonic_ns() or since_yield >= _BURST:
-                    since_yield = 0
-                    self._tidy(due_ns)
-                    self._wait(due_ns)
-                    if due_ns >= self.stop_ns:
-                        break
-                since_yield += 1
-                self.arrivals += 1
-                self._last_ns = due_ns
-                if time.monotonic_ns() - due_ns > HANDOVER_LIMIT_NS:
-                    self._not_sent(arrival)
-                else:
-                    self._handover.give(arrival)
-
-    def _wait(self, due_ns: int) -> None:
-        if time.monotonic_ns() >= due_ns:
-            gevent.sleep(0)
-        while time.monotonic_ns() < min(due_ns, self.stop_ns):
-            self._timer.wait_until(min(due_ns, self.stop_ns))
-
-    def _tidy(self, due_ns: int) -> None:
-        now = time.monotonic_ns()
-        if now - self._young_ns < _YOUNG_EVERY_NS:
+                self._handover.give(arrival)
+        except Exception as error:  # noqa: BLE001  the hub would print it and go on
+            self._error = error
+        next_ns = self._next_ns
+        if self._error is not None or next_ns is None:
+            self._paused.set()
             return
-        gevent.sleep(0)  # the users that were just handed arrivals go first
-        gap_ns = due_ns - time.monotonic_ns()
-        if _may(now - self._all_ns, gap_ns, _ALL_EVERY_NS, _ALL_GAP_NS):
+        self._timer.set(next_ns)
+        if time.monotonic_ns() - self._young_ns > _YOUNG_EVERY_NS:
+            self._paused.set()
+
+    def _tidy(self) -> None:
+        now, next_ns = time.monotonic_ns(), self._next_ns
+        if next_ns is None:
+            return
+        if _may(now - self._all_ns, next_ns - now, _ALL_EVERY_NS, _ALL_GAP_NS):
             gc.collect()
             self._all_ns = self._young_ns = now
-        elif _may(now - self._young_ns, gap_ns, _YOUNG_EVERY_NS, _YOUNG_GAP_NS):
+        elif _may(now - self._young_ns, next_ns - now, _YOUNG_EVERY_NS, _YOUNG_GAP_NS):
             gc.collect(0)
             self._young_ns = now
 

@@ -1,4 +1,4 @@
-"""A greenlet wakes at an absolute moment, to within tens of microseconds, without spinning.
+"""Something happens at an absolute moment, to within tens of microseconds, without spinning.
 
 gevent's own sleeps round up to milliseconds (p50 0.6 ms late); a timerfd that the hub watches gives 0.06-0.09 ms.
 """
@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import gevent
 
@@ -19,6 +19,7 @@ _TFD_CLOEXEC = os.O_CLOEXEC
 _TFD_TIMER_ABSTIME = 1
 _PR_SET_TIMERSLACK = 29
 _NS_PER_S = 1_000_000_000
+_FIRST = 2  # of libev's priorities, the highest
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,32 +33,26 @@ class _Itimerspec(ctypes.Structure):
 
 
 class Timer:
-    """Wakes one greenlet at moments of CLOCK_MONOTONIC."""
+    """Calls back from the hub at a moment of CLOCK_MONOTONIC, before anything else that is ready then."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
         self._fd = _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create failed")
         self._spec = _Itimerspec()
-        self._hub = gevent.get_hub()
-        self._waiting: Any = None  # the greenlet that waits
-        self._watcher = self._hub.loop.io(self._fd, 1)
+        self._is_set = False
+        self._watcher = gevent.get_hub().loop.io(self._fd, 1)
+        self._watcher.priority = _FIRST
         self._watcher.start(self._expired)
 
-    def wait_until(self, moment_ns: int) -> None:
-        """Returns at `moment_ns`, at once when it is past, earlier when `wake` is called."""
-        if time.monotonic_ns() >= moment_ns:
-            return
-        self._arm(moment_ns)
-        self._waiting = gevent.getcurrent()
-        try:
-            self._hub.switch()
-        finally:
-            self._waiting = None
+    def set(self, moment_ns: int) -> None:
+        """`call` will be called once, soon after `moment_ns`, and not at the moment that was set before.
 
-    def wake(self) -> None:
-        """The waiting greenlet goes on at once."""
-        self._arm(1)
+        What expired just before this is called all the same: whoever is called looks at the clock.
+        """
+        self._is_set = True
+        self._arm(max(1, moment_ns))  # 0 would disarm it
 
     def close(self) -> None:
         """Gives the descriptor back."""
@@ -78,12 +73,10 @@ class Timer:
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")
 
     def _expired(self) -> None:
-        try:
-            os.read(self._fd, 8)
-        except BlockingIOError:
-            return  # armed again between the expiry and this call: the new moment is still to come
-        if self._waiting is not None:
-            self._waiting.switch()
+        self._is_set = False
+        self._call()
+        if not self._is_set:  # setting it again makes the descriptor unreadable, so does this
+            self._arm(0)
 
 
 def exact_timers() -> None:
