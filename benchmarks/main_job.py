@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.figure import Figure, print_table  # noqa: E402
-from harness.history.columns import read_requests  # noqa: E402
+from harness.history.arrows import read_requests  # noqa: E402
 
 DECLARED_S = 15 + 30 + 10  # phases of experiments/gpu-pod-kill.yaml
 ON_TIME_NS = 5_000_000

@@ -7,6 +7,7 @@ worst of them by the rules of `harness.verdict`, and its sentence names the chec
 from __future__ import annotations
 
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from harness.measure.case import Case
 from harness.measure.measurements import measurements
 from harness.units import format_duration
 from harness.verdict import CheckKind, CheckResult, Verdict, VerdictName, conclude
+
+# Questions and figures are independent of each other, and numpy works on millions of requests without Python's lock.
+# More threads would need more memory: each holds some columns of its own for a while.
+_THREADS = 2
 
 
 def judge(run_dir: Path) -> Verdict:
@@ -34,7 +39,10 @@ def judge(run_dir: Path) -> Verdict:
 def judge_history(history: History, margin: float = 0.0) -> Verdict:
     """The verdict on a history in memory; with a margin, the one that limits tighter by it would have led to."""
     case = Case(history)
-    checks = tuple(_ask(question, case) for question in questions(case, margin))
+    with ThreadPoolExecutor(_THREADS) as threads:
+        asked = threads.map(lambda question: _ask(question, case), questions(case, margin))
+        measured = _measured(case, threads)
+        checks = tuple(asked)
     name = conclude(checks)
     return Verdict(
         run_id=str(history.run.get("run_id", history.run_dir.name)),
@@ -42,7 +50,7 @@ def judge_history(history: History, margin: float = 0.0) -> Verdict:
         verdict=name,
         why=_why(name, checks),
         checks=checks,
-        measurements=_measured(case),
+        measurements=measured,
         environment=_environment(history),
     )
 
@@ -64,13 +72,13 @@ def _crashed(error: Exception) -> Answer:
     )
 
 
-def _measured(case: Case) -> dict[str, Any]:
+def _measured(case: Case, threads: ThreadPoolExecutor) -> dict[str, Any]:
     """What the reports draw; a part that cannot be worked out is left out, and never changes the verdict."""
     found: dict[str, Any] = {}
     problems: list[str] = []
-    for name, measure in measurements(case):
+    for name, measure in [(name, threads.submit(measure)) for name, measure in measurements(case)]:
         try:
-            found[name] = measure()
+            found[name] = measure.result()
         except Exception as error:  # noqa: BLE001 - a broken figure must not hide the verdict; it is named instead
             problems.append(f"{name}: {type(error).__name__}: {error}")
     if problems:

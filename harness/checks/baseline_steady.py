@@ -12,6 +12,7 @@ from harness.checks.answer import Answer, count, invalid, passed
 from harness.history.columns import Ints, Mask
 from harness.measure.pods import Pods
 from harness.measure.steady import improbable_burst
+from harness.measure.windows import per_window
 from harness.units import NS_PER_S, format_duration, format_share
 
 FEWEST_REQUESTS = 50
@@ -58,7 +59,7 @@ def baseline_steady(
         if answer is not None:
             return answer
         seen.append(told)
-        figures[f"bad_{one.name}"] = int(one.bad.sum())
+        figures[f"bad_{one.name}"] = int(np.count_nonzero(one.bad))
     told = "; ".join(seen)
     if pods.watched and named and not named & {pod.name for pod in pods.pods}:
         why = f"the answers come from other pods than the workload's: {', '.join(sorted(named)[:3])}"
@@ -68,8 +69,8 @@ def baseline_steady(
 
 def _objective(one: Objective, begin: int) -> tuple[Answer | None, str]:
     scheduled_ns = one.scheduled_ns
-    number, bad = len(scheduled_ns), int(one.bad.sum())
-    doubtful = bad + int(one.unknown.sum())
+    number, bad = len(scheduled_ns), int(np.count_nonzero(one.bad))
+    doubtful = bad + int(np.count_nonzero(one.unknown))
     told = f"{one.name}: {bad} of {number:,} bad"
     hint = "look at the platform: an experiment needs a service that meets its SLO before anything is broken"
     if number - doubtful < one.target * number:
@@ -80,13 +81,13 @@ def _objective(one: Objective, begin: int) -> tuple[Answer | None, str]:
     # Windows that overlap, so that no burst falls between two.
     windows = [(size, offset) for size in BURST_WINDOWS_NS for offset in (0, size // 2)]
     for size, offset in windows:
-        index = (scheduled_ns - begin + offset) // size
-        per_window = np.bincount(index)
-        per_bad = np.bincount(index[one.bad], minlength=len(per_window))
-        at_window = improbable_burst(per_bad, per_window, one.target)
+        first, last = begin - offset, int(scheduled_ns[-1])
+        requests = per_window(scheduled_ns, first, size, last)
+        per_bad = per_window(scheduled_ns[one.bad], first, size, last)
+        at_window = improbable_burst(per_bad, requests, one.target)
         if at_window is not None:
-            at = begin - offset + at_window * size
-            burst = f"{per_bad[at_window]} of {per_window[at_window]} requests bad within {format_duration(size)}"
+            at = first + at_window * size
+            burst = f"{per_bad[at_window]} of {requests[at_window]} requests bad within {format_duration(size)}"
             why = f"the baseline has a burst: {burst}"
             return invalid(why, seen=told, hint=hint, at_ns=at, bad=bad, requests=number), told
     return None, told

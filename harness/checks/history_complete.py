@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ import numpy as np
 from harness.checks.answer import Answer, count, invalid, passed
 from harness.experiment.model import Phases
 from harness.history import requests as outcomes
-from harness.history.columns import Damage, Requests
+from harness.history.columns import Damage, Mask, Requests
 from harness.history.records import Phase, Record
 from harness.measure.timeline import Timeline
 from harness.units import NS_PER_MS, NS_PER_S, format_duration
@@ -101,8 +102,16 @@ def _order(actions: Sequence[Record], timeline: Timeline) -> list[str]:
 
 def _clock(requests: Requests, timeline: Timeline) -> list[str]:
     """Times that cannot be: they would move requests to where they were not."""
-    if not len(requests):
-        return []
+    misnumbered = np.zeros(len(requests), dtype=np.bool_)
+    misnumbered[1:] = requests.arrival[1:] <= requests.arrival[:-1]  # they are numbered in the order of the schedule
+    found: Counter[str] = Counter()
+    for rows, block in requests.blocks():
+        impossible = _impossible(block, misnumbered[rows], timeline)
+        found.update({what: int(np.count_nonzero(those)) for what, those in impossible.items()})
+    return [f"{count(number, 'request')} {what}" for what, number in found.items() if number]
+
+
+def _impossible(requests: Requests, misnumbered: Mask, timeline: Timeline) -> dict[str, Mask]:
     sent, end, first = requests.sent_ns, requests.end_ns, requests.first_byte_ns
     unsent = requests.outcome.is_(outcomes.NOT_SENT)
     impossible = {
@@ -113,16 +122,9 @@ def _clock(requests: Requests, timeline: Timeline) -> list[str]:
         "ended before they were answered": (first >= 0) & (end < first),
         "were not sent and yet ended": unsent & (end >= 0) & (sent >= 0),
         "were neither sent nor told as not sent": ~unsent & (sent < 0),
-        "have the same number as one scheduled at another time": _out_of_order(requests),
+        "have the same number as one scheduled at another time": misnumbered,
     }
     if timeline.start_ns is not None and timeline.stop_ns is not None:
         outside = (requests.scheduled_ns < timeline.start_ns) | (requests.scheduled_ns >= timeline.stop_ns)
         impossible["were scheduled before the start or after the stop of the load"] = outside
-    return [f"{count(int(rows.sum()), 'request')} {what}" for what, rows in impossible.items() if rows.any()]
-
-
-def _out_of_order(requests: Requests) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Arrivals are numbered in the order of the schedule."""
-    wrong = np.zeros(len(requests), dtype=np.bool_)
-    wrong[1:] = np.diff(requests.arrival) <= 0
-    return wrong
+    return impossible

@@ -6,13 +6,15 @@ late requests against themselves. Here is the bound beyond which nothing may be 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.checks.answer import Answer, count, invalid, passed
 from harness.experiment.shape import Curve
-from harness.history.columns import Mask, Requests
+from harness.history.columns import BLOCK_ROWS, Ints, Mask, Requests
 from harness.history.trace import Replay
 from harness.units import NS_PER_S, format_duration, format_share
 
@@ -51,17 +53,17 @@ def load_delivered(
         hole = _off_trace(requests, span, offered)
     if hole is not None:
         return hole
-    late = (requests.sent_ns < 0) | (requests.sent_ns - requests.scheduled_ns > limit_ns)
-    on_time = 1 - float(late[baseline].mean())
+    late, worst_lag_ns = _late(requests, limit_ns)
     rest = ~baseline
-    on_time_rest = 1 - float(late[rest].mean()) if rest.any() else 1.0
-    not_said = int(unknown.sum())
+    on_time = 1 - _share(late, baseline)
+    on_time_rest = 1 - _share(late, rest) if rest.any() else 1.0
+    not_said = int(np.count_nonzero(unknown))
     figures: dict[str, Any] = {
         "on_time_share_baseline": on_time,
         "on_time_share_elsewhere": on_time_rest,
         "not_judged_requests": not_said,
-        "not_sent_requests": int((requests.sent_ns < 0).sum()),
-        "worst_lag_ns": int((requests.sent_ns - requests.scheduled_ns)[requests.sent_ns >= 0].max(initial=0)),
+        "not_sent_requests": int(np.count_nonzero(requests.sent_ns < 0)),
+        "worst_lag_ns": worst_lag_ns,
     }
     within = format_duration(limit_ns)
     seen = (
@@ -109,21 +111,63 @@ def _hole(requests: Requests, span: tuple[int, int], curve: Curve, shape: str | 
         why = f"{count(offered, 'request')} were scheduled in {seconds:.1f} s, {rate} are {expected:,.0f}"
         return invalid(why, seen=seen, hint=hint)
     widest = 2.5 if arrivals == "constant" else float(np.log(max(expected, 1.0) / GAP_CHANCE))
-    edges = np.concatenate(([begin], requests.scheduled_ns, [end]))
-    moments = curve.expected(edges - begin)
-    gaps = np.diff(moments)
-    worst = int(gaps.argmax())
-    if gaps[worst] > widest + curve.peak_per_s / NS_PER_S:  # moments are whole nanoseconds
-        why = f"no request was scheduled for {format_duration(int(edges[worst + 1] - edges[worst]))}, at {rate}"
-        return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
+    gap, off = _worst(requests.scheduled_ns, span, curve)
+    if gap.size > widest + curve.peak_per_s / NS_PER_S:  # moments are whole nanoseconds
+        why = f"no request was scheduled for {format_duration(gap.until_ns - gap.from_ns)}, at {rate}"
+        return invalid(why, seen=seen, hint=hint, at_ns=gap.from_ns)
     # The counts of any stretch from the begin, not of the whole alone: another shape may have the same mean.
-    moments[:-1] -= np.arange(offered + 1)
-    worst = int(np.abs(moments[:-1]).argmax())
-    if abs(moments[worst]) > spread:
-        lasted = format_duration(int(edges[worst]) - begin)
-        why = f"{worst:,} requests were scheduled in the first {lasted}, {rate} are {moments[worst] + worst:,.0f}"
-        return invalid(why, seen=seen, hint=hint, at_ns=int(edges[worst]))
+    if off.size > spread:
+        lasted, due = format_duration(off.from_ns - begin), float(curve.expected(off.from_ns - begin))
+        why = f"{off.number:,} requests were scheduled in the first {lasted}, {rate} are {due:,.0f}"
+        return invalid(why, seen=seen, hint=hint, at_ns=off.from_ns)
     return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worst:
+    """Where something is worst: after so many arrivals, from the last of them until the next one."""
+
+    size: float  # in arrivals
+    number: int
+    from_ns: int
+    until_ns: int
+
+
+def _worst(scheduled_ns: Ints, span: tuple[int, int], curve: Curve) -> tuple[_Worst, _Worst]:
+    """The widest gap between arrivals, and where their number is farthest from what is expected by then."""
+    begin, end = span
+    gap = off = _Worst(size=-np.inf, number=0, from_ns=begin, until_ns=begin)
+    for first in range(0, len(scheduled_ns) + 1, BLOCK_ROWS):
+        edges = scheduled_ns[max(0, first - 1) : first + BLOCK_ROWS]
+        if first == 0:
+            edges = np.insert(edges, 0, begin)
+        if first + BLOCK_ROWS > len(scheduled_ns):
+            edges = np.append(edges, end)
+        moments = curve.expected(edges - begin)
+        gap = max(gap, _largest(np.diff(moments), edges, first), key=lambda one: one.size)
+        moments[:-1] -= np.arange(first, first + len(edges) - 1)
+        off = max(off, _largest(np.abs(moments[:-1]), edges, first), key=lambda one: one.size)
+    return gap, off
+
+
+def _largest(sizes: NDArray[np.float64], edges: Ints, first: int) -> _Worst:
+    at = int(sizes.argmax())
+    return _Worst(size=float(sizes[at]), number=first + at, from_ns=int(edges[at]), until_ns=int(edges[at + 1]))
+
+
+def _late(requests: Requests, limit_ns: int) -> tuple[Mask, int]:
+    """Which were not sent in time or not at all, and the worst lag of those that were sent."""
+    late, worst = np.empty(len(requests), dtype=np.bool_), 0
+    for rows, block in requests.blocks():
+        unsent = block.sent_ns < 0
+        lag_ns = block.sent_ns - block.scheduled_ns
+        late[rows] = unsent | (lag_ns > limit_ns)
+        worst = max(worst, int(lag_ns[~unsent].max(initial=0)))
+    return late, worst
+
+
+def _share(rows: Mask, among: Mask) -> float:
+    return int(np.count_nonzero(rows & among)) / int(np.count_nonzero(among))
 
 
 def _off_trace(requests: Requests, span: tuple[int, int], replay: Replay) -> Answer | None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from harness.errors import FileErrors, InvalidRun
 from harness.experiment.model import Experiment
-from harness.history.columns import Coded, Damage, Requests, read_requests
+from harness.history.arrows import read_requests
+from harness.history.columns import Coded, Damage, Requests
 from harness.history.records import FORMAT, TYPES, LoadState, Note, Phase, Record, Watched
 from harness.history.writer import ACTIONS, CLOSED_WITH, CLUSTER, CUT_LINE
 
@@ -83,9 +84,12 @@ def arrival_damage(requests: Requests, actions: list[Record]) -> list[Damage]:
     damage: list[Damage] = []
     where = "requests-*.arrows"
     numbers = requests.arrival
-    steps = np.diff(numbers)
-    if len(steps) and steps.min() <= 0:
+    rising = bool((numbers[1:] > numbers[:-1]).all())
+    if not rising:
         numbers = np.sort(numbers)
+    if rising and len(numbers) and int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1:
+        steps = np.ones(0, dtype=np.int64)  # each is one more than the one before it
+    else:
         steps = np.diff(numbers)
     twice = int((steps == 0).sum())
     if twice:

@@ -29,23 +29,25 @@ FEWEST_NEIGHBOURS = 5
 def find_aftershocks(requests: Requests, good: Mask, bad: Mask) -> Mask:
     """The rows that are aftershocks."""
     none = np.zeros(len(requests), dtype=np.bool_)
-    new = requests.connection.is_(outcomes.NEW)
-    silent = bad & requests.outcome.is_(*_SILENT) & (requests.first_byte_ns < 0) & (requests.local_port > 0)
-    silent &= new | _opened_again(requests, silent & ~new)
-    rows = np.flatnonzero(silent)
+    rows = np.flatnonzero(bad)  # few, mostly
+    rows = rows[requests.outcome[rows].is_(*_SILENT)]
+    rows = rows[(requests.first_byte_ns[rows] < 0) & (requests.local_port[rows] > 0)]
+    new = requests.connection[rows].is_(outcomes.NEW)
+    rows = rows[new | _opened_again(requests, rows[~new])[rows]]
     if len(rows) < 2:
         return none
     order = rows[np.lexsort((requests.scheduled_ns[rows], requests.local_port[rows]))]
     again = requests.local_port[order][1:] == requests.local_port[order][:-1]
+    if not again.any():
+        return none
     candidates = none.copy()
     candidates[order[1:][again]] = True
-    return candidates & _well_around(requests, candidates, new, good, bad)
+    return candidates & _well_around(requests, candidates, good, bad)
 
 
-def _opened_again(requests: Requests, rows: Mask) -> Mask:
-    """Those of the rows (of kept connections) whose user had its kept connection on another port before."""
+def _opened_again(requests: Requests, asked: NDArray[np.intp]) -> Mask:
+    """Requests whose user had its kept connection on another port before: all of those `asked` for, some others."""
     opened = np.zeros(len(requests), dtype=np.bool_)
-    asked = np.flatnonzero(rows)
     if not len(asked):
         return opened
     upto = slice(int(asked[-1]) + 1)  # what comes later says nothing of before
@@ -55,7 +57,7 @@ def _opened_again(requests: Requests, rows: Mask) -> Mask:
     same_user = requests.user[order][1:] == requests.user[order][:-1]
     other_port = requests.local_port[order][1:] != requests.local_port[order][:-1]
     opened[order[1:][same_user & other_port]] = True
-    return opened & rows
+    return opened
 
 
 def _by(users: NDArray[np.int32]) -> NDArray[np.intp]:
@@ -66,10 +68,10 @@ def _by(users: NDArray[np.int32]) -> NDArray[np.intp]:
     return np.argsort(users, kind="stable")
 
 
-def _well_around(requests: Requests, candidates: Mask, new: Mask, good: Mask, bad: Mask) -> Mask:
+def _well_around(requests: Requests, candidates: Mask, good: Mask, bad: Mask) -> Mask:
     """The candidates among whose neighbours on other ports service is well."""
     well = np.zeros(len(requests), dtype=np.bool_)
-    known = new & (good | bad)
+    known = requests.connection.is_(outcomes.NEW) & (good | bad)
     rows = np.flatnonzero(candidates)
     moments = requests.scheduled_ns[rows]
     number, fine = _around(requests.scheduled_ns, good, known & ~candidates, moments)

@@ -169,8 +169,8 @@ class Case:
         """The requests of `rows` (None: all) by one SLO (None: by all)."""
         one = self.overall if slo is None else self.by_slo[slo.name]
         if rows is None:
-            return Tally(scheduled=len(self.requests), good=int(one.good.sum()), bad=int(one.bad.sum()))
-        return Tally(scheduled=int(rows.sum()), good=int((one.good & rows).sum()), bad=int((one.bad & rows).sum()))
+            return self.tally_of(one)
+        return Tally(scheduled=_count(rows), good=_count(one.good & rows), bad=_count(one.bad & rows))
 
     def answered_within(self, limit_ns: int) -> Goodness:
         """Good: the right answer within this time of its schedule, whatever the SLOs say."""
@@ -179,7 +179,7 @@ class Case:
 
     def tally_of(self, one: Goodness) -> Tally:
         """All requests by this goodness."""
-        return Tally(scheduled=len(self.requests), good=int(one.good.sum()), bad=int(one.bad.sum()))
+        return Tally(scheduled=len(self.requests), good=_count(one.good), bad=_count(one.bad))
 
     def first_ns(self, rows: Mask) -> int | None:
         """When the first of these requests was scheduled."""
@@ -263,4 +263,10 @@ class Case:
     @cached_property
     def doubted_recovery(self) -> tuple[Recovery, ...]:
         """The worst that may have been: the load generator's failures hide bad requests."""
+        if not self.overall.unknown.any():
+            return self.recovery
         return self.recoveries(doubting=True)
+
+
+def _count(rows: Mask) -> int:
+    return int(np.count_nonzero(rows))  # ten times as fast as their sum

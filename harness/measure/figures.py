@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.history import requests as outcomes
-from harness.history.columns import Ints, Mask, Requests
+from harness.history.columns import Codes, Ints, Mask, Requests, of
+from harness.measure.windows import per_window
 from harness.units import NS_PER_S
 
 WINDOW_NS = NS_PER_S
@@ -18,20 +18,22 @@ BURN_WINDOWS = {"5m": 300, "1h": 3600}  # s; those of the fast page of the SRE w
 
 
 def quantiles(values: Ints, *shares: float) -> list[int]:
-    """Order statistics: the smallest value with at least this share of the values at or below it."""
+    """Order statistics: the smallest value with at least this share of the values at or below it.
+
+    The values are moved about: a copy of millions of them would cost more than the search.
+    """
     count = len(values)
     ranks = [min(count - 1, max(0, int(np.ceil(share * count)) - 1)) for share in shares]
-    parted = np.partition(values, sorted(set(ranks)))  # several ranks in one pass
-    return [int(parted[rank]) for rank in ranks]
+    values.partition(sorted(set(ranks)))  # several ranks in one pass
+    return [int(values[rank]) for rank in ranks]
 
 
 def latencies(requests: Requests, parts: Mapping[str, Mask | slice], timeout_ns: int) -> dict[str, dict[str, Any]]:
     """Of each part, from schedule to the end of the answer. A failed request counts as at least the timeout: nobody was
     answered. Requests that were never sent are left out.
     """
-    took = _took(requests, timeout_ns, outcomes.OK, outcomes.WRONG_ANSWER)
-    sent = requests.sent_ns >= 0
-    return {name: _summary(took[rows][sent[rows]]) for name, rows in parts.items()}
+    answers = (outcomes.OK, outcomes.WRONG_ANSWER)
+    return {name: _summary(_took(requests, rows, timeout_ns, *answers)) for name, rows in parts.items()}
 
 
 def _summary(took: Ints) -> dict[str, int | None]:
@@ -43,25 +45,25 @@ def _summary(took: Ints) -> dict[str, int | None]:
 
 def latency_quantile(requests: Requests, rows: Mask | slice, timeout_ns: int, share: float) -> int | None:
     """One quantile of the same, a wrong answer counting as none; None without a request that was sent."""
-    took = _took(requests, timeout_ns, outcomes.OK)[rows][(requests.sent_ns >= 0)[rows]]
+    took = _took(requests, rows, timeout_ns, outcomes.OK)
     return quantiles(took, share)[0] if len(took) else None
 
 
-def _took(requests: Requests, timeout_ns: int, *answers: str) -> Ints:
-    took = requests.end_ns - requests.scheduled_ns
-    unanswered = np.flatnonzero(~requests.outcome.is_(*answers))  # few, mostly
+def _took(requests: Requests, rows: Mask | slice, timeout_ns: int, *answers: str) -> Ints:
+    """Of those that were sent."""
+    took = requests.end_ns[rows] - requests.scheduled_ns[rows]
+    unanswered = np.flatnonzero(~requests.outcome[rows].is_(*answers))  # few, mostly
     took[unanswered] = np.maximum(took[unanswered], timeout_ns)
-    return took
+    return of(took, requests.sent_ns[rows] >= 0)
 
 
 def lag(requests: Requests, limit_ns: int) -> dict[str, Any]:
     """How late requests were sent."""
-    sent = requests.sent_ns >= 0
-    late = (requests.sent_ns - requests.scheduled_ns)[sent]
+    late = of(requests.sent_ns - requests.scheduled_ns, requests.sent_ns >= 0)
     if not len(late):
         return {"p50_ns": None, "p99_ns": None, "p999_ns": None, "max_ns": None, "on_time_share": None}
     p50, p99, p999, most = quantiles(late, 0.5, 0.99, 0.999, 1.0)
-    on_time = int((late <= limit_ns).sum())
+    on_time = int(np.count_nonzero(late <= limit_ns))
     return {
         "p50_ns": p50,
         "p99_ns": p99,
@@ -75,10 +77,9 @@ def windows(scheduled_ns: Ints, good: Mask, zero_ns: int, target: float) -> dict
     """Uptime by window: in how many seconds with requests the share of good ones met the target."""
     if not len(scheduled_ns):
         return {"size_s": WINDOW_NS / NS_PER_S, "met": 0, "total": 0}
-    index = (scheduled_ns - zero_ns) // WINDOW_NS
-    index = index - index.min()
-    total = np.bincount(index)
-    met = np.bincount(index[good], minlength=len(total))
+    begin_ns = int(scheduled_ns[0]) - (int(scheduled_ns[0]) - zero_ns) % WINDOW_NS
+    total = per_window(scheduled_ns, begin_ns, WINDOW_NS, int(scheduled_ns[-1]))
+    met = total - per_window(scheduled_ns[~good], begin_ns, WINDOW_NS, int(scheduled_ns[-1]))
     offered = total > 0
     return {
         "size_s": WINDOW_NS / NS_PER_S,
@@ -106,11 +107,11 @@ def burn_rates(scheduled_ns: Ints, bad: Mask, rate_per_s: float, target: float) 
 
 def throughput(requests: Requests, rows: slice, good: Mask, seconds: float) -> dict[str, float]:
     """Requests per second: scheduled, answered (rightly or not), and good by every SLO."""
-    answered = requests.outcome.is_(outcomes.OK, outcomes.WRONG_ANSWER)[rows]
+    answered = requests.outcome[rows].is_(outcomes.OK, outcomes.WRONG_ANSWER)
     return {
         "offered_per_s": len(answered) / seconds,
-        "answered_per_s": float(answered.sum()) / seconds,
-        "good_per_s": float(good[rows].sum()) / seconds,
+        "answered_per_s": float(np.count_nonzero(answered)) / seconds,
+        "good_per_s": float(np.count_nonzero(good[rows])) / seconds,
     }
 
 
@@ -119,14 +120,14 @@ def by_connection(requests: Requests, bad: Mask) -> dict[str, dict[str, int]]:
     found = {}
     for kind in (outcomes.NEW, outcomes.KEPT):
         rows = requests.connection.is_(kind)
-        found[kind] = {"scheduled": int(rows.sum()), "bad": int((rows & bad).sum())}
+        found[kind] = {"scheduled": int(np.count_nonzero(rows)), "bad": int(np.count_nonzero(rows & bad))}
     return found
 
 
 def several_attempts(requests: Requests, good: Mask) -> dict[str, int]:
     """Requests that were tried again or sent twice, and the good ones among them: what a client without that lost."""
     rows = requests.attempts > 1
-    return {"requests": int(rows.sum()), "good": int((rows & good).sum())}
+    return {"requests": int(np.count_nonzero(rows)), "good": int(np.count_nonzero(rows & good))}
 
 
 def versions(requests: Requests) -> list[dict[str, Any]]:
@@ -161,13 +162,11 @@ def errors(requests: Requests) -> list[dict[str, Any]]:
     return found[:TOP_ERRORS]
 
 
-def _seen(
-    requests: Requests, codes: NDArray[np.int16] | NDArray[np.int32], names: list[str], label: str
-) -> list[dict[str, Any]]:
+def _seen(requests: Requests, codes: Codes, names: list[str], label: str) -> list[dict[str, Any]]:
     found = []
     for code, name in enumerate(names):
         rows = codes == code
-        count = int(rows.sum())
+        count = int(np.count_nonzero(rows))
         if count:
             times = requests.end_ns[rows]
             found.append({label: name, "answers": count, "first_ns": int(times.min()), "last_ns": int(times.max())})

@@ -41,6 +41,13 @@ class Goodness:
 
 def goodness(requests: Requests, slo: Slo) -> Goodness:
     """By one SLO."""
+    good, bad = np.empty(len(requests), dtype=np.bool_), np.empty(len(requests), dtype=np.bool_)
+    for rows, block in requests.blocks():
+        good[rows], bad[rows] = _good_and_bad(block, slo)
+    return Goodness(good=good, bad=bad)
+
+
+def _good_and_bad(requests: Requests, slo: Slo) -> tuple[Mask, Mask]:
     right = requests.outcome.is_(outcomes.OK)
     sent = requests.sent_ns >= 0
     lag_ns = requests.sent_ns - requests.scheduled_ns
@@ -55,7 +62,7 @@ def goodness(requests: Requests, slo: Slo) -> Goodness:
             in_time &= from_scheduled
     blind = in_time & (lag_ns > BLIND_NS)
     unsent = requests.outcome.is_(outcomes.NOT_SENT) | (right & ~sent)
-    return Goodness(good=in_time & ~blind, bad=~(in_time | late_by_us | unsent))
+    return in_time & ~blind, ~(in_time | late_by_us | unsent)
 
 
 def together(parts: list[Goodness]) -> Goodness:

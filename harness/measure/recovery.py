@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.history.columns import Ints, Mask
+from harness.history.columns import Ints, Mask, of
 from harness.measure.noise import find_noise
 
 LUCK = 1e-3  # chance that an outage which harms a part of the requests is taken for over while it goes on
@@ -52,10 +52,8 @@ class Recovery:
         return self.outages[1:]
 
 
-def find_outages(scheduled_ns: Ints, bad: Mask, known: Mask, hold_ns: int, end_ns: int) -> list[Outage]:
-    """The outages among requests sorted by scheduled time. `end_ns` is where the observation ends."""
-    times = scheduled_ns[known]
-    wrong = bad[known]
+def find_outages(times: Ints, wrong: Mask, hold_ns: int, end_ns: int) -> list[Outage]:
+    """The outages among requests that count, in order of their scheduled times. The observation ends at `end_ns`."""
     at = np.flatnonzero(wrong)
     if not len(at):
         return []
@@ -133,7 +131,6 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
         if struck - groups[-1][0] >= seen.hold_ns:
             groups.append((struck, proven))
     first_ns = groups[0][0] if groups else 0
-    after = seen.scheduled_ns >= first_ns
     noise = find_noise(
         seen.scheduled_ns,
         seen.bad,
@@ -144,11 +141,12 @@ def recover_each(seen: Observed, starts: list[tuple[int, int | None]], until_ns:
         baseline_bad=seen.baseline_bad,
     )
     noise &= ~seen.never_noise
-    known = seen.known & after & ~noise
-    times, wrong = seen.scheduled_ns[known], seen.bad[known]
+    known = seen.known & ~noise & (seen.scheduled_ns >= first_ns)
+    since = slice(int(np.searchsorted(seen.scheduled_ns, first_ns)), None)
+    times, wrong = of(seen.scheduled_ns[since], known[since]), seen.bad[known]
     outages = [
         _proven(seen, surely_over(outage, times, wrong, seen.hold_ns))
-        for outage in find_outages(seen.scheduled_ns, seen.bad & known, known, seen.hold_ns, seen.end_ns)
+        for outage in find_outages(times, wrong, seen.hold_ns, seen.end_ns)
     ]
     found = []
     for number, (struck, proven) in enumerate(groups):
@@ -178,8 +176,8 @@ def _recover(
     if outages:
         after_ns, by_ns, held = outages[0].last_ns, outages[0].by_ns, outages[0].held
     else:
-        rows = np.flatnonzero(known & (seen.scheduled_ns >= start))
+        rows = known & (seen.scheduled_ns >= start)
         after_ns = start
-        by_ns = _when_sent(seen, int(seen.scheduled_ns[rows[0]])) if len(rows) else None
+        by_ns = _when_sent(seen, int(seen.scheduled_ns[rows.argmax()])) if rows.any() else None
         held = by_ns is not None and seen.end_ns - by_ns >= seen.hold_ns
     return Recovery(start_ns=start, after_ns=after_ns, by_ns=by_ns, held=held, outages=tuple(outages), noise=noise)

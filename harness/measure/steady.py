@@ -45,7 +45,7 @@ def design_effect(scheduled_ns: Ints, bad: Mask, begin_ns: int, end_ns: int) -> 
 
     Blocks are 10 s, shorter where fewer than ten would fit. 1.0 without bad requests: nothing shows a dependence.
     """
-    count, failures = len(bad), int(bad.sum())
+    count, failures = len(bad), int(np.count_nonzero(bad))
     if not failures or failures == count or end_ns <= begin_ns:
         return 1.0
     blocks = max(FEWEST_BLOCKS, (end_ns - begin_ns) // BLOCK_NS)
@@ -62,7 +62,7 @@ def design_effect(scheduled_ns: Ints, bad: Mask, begin_ns: int, end_ns: int) -> 
 def bound(scheduled_ns: Ints, bad: Mask, begin_ns: int, end_ns: int) -> Bound:
     """The bound of the steady state between two moments."""
     effect = design_effect(scheduled_ns, bad, begin_ns, end_ns)
-    count, failures = len(bad), int(bad.sum())
+    count, failures = len(bad), int(np.count_nonzero(bad))
     return Bound(
         requests=count,
         good=count - failures,
@@ -89,9 +89,12 @@ def requests_needed(target: float, failures: int, effect: float) -> int:
 
 def improbable_burst(bad_per_window: Ints, per_window: Ints, target: float) -> int | None:
     """The first window with more bad requests than the target's own share explains (less than one in a million)."""
+    several = np.flatnonzero(bad_per_window >= 2)
+    if not len(several):
+        return None
     from harness.measure.special import bdtrc
 
     with np.errstate(all="ignore"):
-        chance = bdtrc(bad_per_window - 1.0, per_window, 1 - target)
-    found = np.flatnonzero((bad_per_window >= 2) & (chance < 1e-6))
+        chance = bdtrc(bad_per_window[several] - 1.0, per_window[several], 1 - target)
+    found = several[chance < 1e-6]
     return int(found[0]) if len(found) else None

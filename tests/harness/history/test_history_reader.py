@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import InvalidRun
-from harness.history import columns
+from harness.history import arrows
 from harness.history.reader import History
 from harness.history.requests import schema
 from tests.course import Course
@@ -55,6 +55,23 @@ def test_rows_are_sorted_by_schedule_whatever_the_order_of_chunks(tmp_path):
     assert history.problems == []
     assert (np.diff(history.requests.arrival) == 1).all()
     assert history.requests.pod.counts() == read_history(build_run(tmp_path / "other")).requests.pod.counts()
+
+
+@pytest.mark.parametrize("errors", [127, 128, 1000, 33_000])
+def test_no_text_is_lost_however_many_there_are(tmp_path, errors):
+    """Codes of 1, 2 or 4 bytes, as many as it takes, part by part."""
+    run_dir = build_run(tmp_path)
+    count = 33_000
+    texts = [f"error {number % errors}" for number in range(count)]
+    rows = {name: [values[0]] * count for name, values in request_rows(Course()).items()}
+    rows |= {"arrival": list(range(count)), "scheduled_ns": list(range(count)), "error": texts}
+    write_requests(run_dir / "requests-0.arrows", batches(rows, chunk=6000))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(arrows._Columns, "PART_ROWS", 10_000)
+        requests = read_history(run_dir).requests
+
+    assert [requests.error.at(row) for row in range(count)] == texts
 
 
 def test_two_workers_files_are_one_schedule(tmp_path):
@@ -263,12 +280,12 @@ def test_a_history_of_another_format_is_refused(tmp_path):
 def test_a_buffer_that_arrow_still_holds_is_no_crash(tmp_path, monkeypatch):
     """Its threads may let go of the file a moment after the last row was read: seen once, on a busy machine."""
     run_dir = build_run(tmp_path)
-    held, read = [], columns._read_chunks
+    held, read = [], arrows._read_chunks
 
     def holding(mapped, into):
         held.append(pa.py_buffer(mapped))
         return read(mapped, into)
 
-    monkeypatch.setattr(columns, "_read_chunks", holding)
+    monkeypatch.setattr(arrows, "_read_chunks", holding)
 
     assert History.read(run_dir).problems == []

@@ -53,7 +53,7 @@ def test_outages_are_what_the_definition_says(gaps, flags, hold, after):
     known = np.array([flag != "unknown" for flag in flags])
     end = int(times[-1]) + after
 
-    found = find_outages(times, bad, known, hold, end)
+    found = find_outages(times[known], bad[known], hold, end)
 
     assert [(one.first_ns, one.last_ns, one.by_ns, one.bad, one.held) for one in found] == by_definition(
         times, bad, known, hold, end
