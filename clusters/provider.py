@@ -134,6 +134,15 @@ def provider_for(cluster: str, config: Path | None = None) -> Provider:
     raise ClusterError(f'"{cluster}" is no cluster.', hint=f"Write {CLUSTERS}.")
 
 
+def check_named(cluster: str, config: Path | None = None) -> None:
+    """The name, its configuration and its context are there. Raises ClusterError; contacts nothing."""
+    from clusters.context import ContextProvider
+
+    provider = provider_for(cluster, config)
+    if isinstance(provider, ContextProvider):
+        provider.kubeconfig()
+
+
 def build_image(engine: str | None, tag: str | None, progress: Progress) -> str:
     """The platform's image is built on this machine; its whole name. Raises ClusterError.
 

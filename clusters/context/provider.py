@@ -23,7 +23,7 @@ class ContextProvider:
         """The cluster answers; raises ClusterError when it does not, or the context is not there."""
         from clusters.context.offers import offers
 
-        kubeconfig = self._kubeconfig()
+        kubeconfig = self.kubeconfig()
         api = Api.connect(kubeconfig, self._context)
         api.request("GET", "/version")
         return Access(
@@ -68,7 +68,7 @@ class ContextProvider:
 
         about: dict[str, Any] = {"name": self.name, "provider": "context", "running": False}
         try:
-            api = Api.connect(self._kubeconfig(), self._context)
+            api = Api.connect(self.kubeconfig(), self._context)
             about["version"] = api.request("GET", "/version")["gitVersion"]
             about["running"] = True
             about["offers"] = sorted(offers(api, self._commands))
@@ -80,8 +80,8 @@ class ContextProvider:
         """Itself: the cluster stays anyway."""
         return self
 
-    def _kubeconfig(self) -> Path:
-        """The file, of those that kubectl would read, which has the context."""
+    def kubeconfig(self) -> Path:
+        """The file, of those that kubectl would read, which has the context. Raises ClusterError."""
         import yaml
         from kubernetes.config import kube_config
 
@@ -89,8 +89,11 @@ class ContextProvider:
         known: list[str] = []
         for file in files:
             if file.is_file():
-                contexts = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("contexts") or []
-                names = [entry["name"] for entry in contexts]
+                try:
+                    contexts = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("contexts") or []
+                    names = [entry["name"] for entry in contexts]
+                except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+                    raise ClusterError(f"{file} is no kubeconfig: {error}") from error
                 if self._context in names:
                     return file.absolute()
                 known += names

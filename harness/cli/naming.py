@@ -48,10 +48,10 @@ CLUSTER_CONFIG = click.option(
 
 def check_cluster(cluster: str, config: Path | None = None) -> str:
     """The name as given. Raises UsageError for what is no cluster's name or configuration; contacts nothing."""
-    from clusters.provider import ClusterError, provider_for
+    from clusters.provider import ClusterError, check_named
 
     try:
-        provider_for(cluster, config)
+        check_named(cluster, config)
     except ClusterError as error:
         raise UsageError(error.message, hint=error.hint) from error
     return cluster

@@ -6,6 +6,7 @@ the way is written into the history as a Stop, and the judge says from the files
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -88,7 +89,7 @@ class _Run:
         self._account = Account(run_dir, description, recorder, progress)
         self._signals = Signals(self._on_signal)
         self._abort = AbortWatch(self._spec.abort_when) if self._spec.abort_when else None
-        self._standby: Standby | None = None
+        self._standby: Standby
         self._load: Offering | None = None
         self._undoing = False
         self._residues: list[str] = []
@@ -99,7 +100,8 @@ class _Run:
         self._account.anchor()
         with self._signals:
             try:
-                self._with_cluster()
+                with contextlib.closing(Standby(self._spec, self._run_dir)) as self._standby:
+                    self._with_cluster()
             except AbortConditionMet as error:
                 self._account.stopped("abort-condition", f"availability was {error}")
             except Interrupted as error:
@@ -129,7 +131,6 @@ class _Run:
         self._progress.note(f"cluster {access.name} is up ({time.monotonic() - began:.1f} s)")
         try:
             self._remember(access)
-            self._standby = Standby(self._spec, self._run_dir)
             cluster = Cluster.connect(access.kubeconfig, access.context, node_commands=access.node_commands)
             rights.check(self._experiment, cluster, access)
             platform = self._options.platform or self._spec.platform or access.default_platform
@@ -141,8 +142,6 @@ class _Run:
             self._check_interrupted()
             self._with_journal(access, cluster)
         finally:
-            if self._standby is not None:
-                self._standby.close()
             # What the run brought up it takes down; residue in a cluster that is gone is no residue.
             if access.ephemeral:
                 self._provider.down(access)
@@ -255,7 +254,7 @@ class _Run:
             )
             return LoadPods(config, self._run_dir, on_line, pods, self._signals.interrupted)
 
-        if place.inside and self._standby is not None:
+        if place.inside:
             self._standby.close()
         load = Offering(link, self._account.record, self._progress, self._abort)
         self._load = load

@@ -87,6 +87,8 @@ def test_each_command_s_help_shows_an_example(words, command):
         (["run", "gpu-pod-kil"], "Did you mean gpu-pod-kill or"),
         (["run", "gpu-pod-kill", "--cluster", "minikube"], '"minikube" is no cluster.'),
         (["run", "gpu-pod-kill", "--cluster", "context:"], '"context:" is no cluster.'),
+        (["run", "gpu-pod-kill", "--cluster", "context:nope"], "There is no context nope in"),
+        (["plan", "gpu-pod-kill", "--cluster", "context:nope"], "There is no context nope in"),
         (["run", "gpu-pod-kill", "--platform", "singel-replica"], 'There is no platform "singel-replica".'),
         (["plan", "no/such/file.yaml"], 'There is no file "no/such/file.yaml"'),
         (["judge", "no-such-folder"], "does not exist"),
@@ -108,6 +110,7 @@ def test_a_wrong_call_is_64_and_says_what_is_right(arguments, said, tmp_path):
     assert said in done.stderr
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
