@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -17,6 +18,14 @@ _socket = monkey.get_original("socket", "socket")
 _poll = monkey.get_original("select", "poll")
 
 _READ, _WRITE = 1, 2
+
+
+def _nothing() -> None:
+    """There is nothing more urgent than an answer."""
+
+
+# The hub calls this whenever an answer is there, before the answer is looked at: what is more urgent goes first.
+before_answers: Callable[[], None] = _nothing
 _BLOCK = 65536
 # Filled and copied from without a switch in between, so that one is enough for all.
 _buffer = bytearray(_BLOCK)
@@ -71,11 +80,20 @@ class Connection:
             self._readable = self._hub.loop.io(self._socket.fileno(), _READ)
         while True:
             # An answer takes longer than the way here: asking before waiting would be in vain.
-            self._hub.wait(self._readable)
+            self._readable.start(self._answered, gevent.getcurrent())
+            try:
+                self._hub.switch()
+            finally:
+                self._readable.stop()
             try:
                 return bytes(_view[: self._socket.recv_into(_buffer)])
             except BlockingIOError:
                 continue
+
+    @staticmethod
+    def _answered(user: Any) -> None:
+        before_answers()
+        user.switch()
 
     def idle(self) -> bool:
         """True while nothing has come, not even the connection's end: it can carry a request."""

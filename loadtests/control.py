@@ -26,7 +26,7 @@ from locust.env import Environment
 from locust.event import Events
 
 from harness.history import trace
-from loadtests import golden, timer
+from loadtests import connection, golden, timer
 from loadtests.arrivals import arrivals
 from loadtests.config import GRPC, LoadConfig
 from loadtests.dispatcher import Dispatcher, Handover
@@ -129,6 +129,7 @@ class Load:
         self.told.say({"state": "start", "t_ns": time.monotonic_ns(), "start_ns": start_ns})
         ticker = self.guard(lambda: self._tick(dispatcher, handover))
         self.commands.when_stopped(dispatcher.stop)
+        connection.before_answers = dispatcher.hand_out
         dispatcher.run()
         self.commands.when_stopped(lambda _: None)
         self._drain(handover, dispatcher.arrivals)

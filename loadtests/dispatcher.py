@@ -156,8 +156,8 @@ class Dispatcher:
         due_ns = self.start_ns + self._next.offset_ns
         return due_ns if due_ns < self.stop_ns else None
 
-    def _turn(self) -> None:
-        """What is due goes out; the hub calls this when something is."""
+    def hand_out(self) -> None:
+        """What is due goes out; to be called by the hub."""
         try:
             for _ in range(_BURST):
                 arrival = self.due()
@@ -166,8 +166,12 @@ class Dispatcher:
                 self._handover.give(arrival)
         except Exception as error:  # noqa: BLE001  the hub would print it and go on
             self._error = error
+            self._paused.set()
+
+    def _turn(self) -> None:
+        self.hand_out()
         next_ns = self._next_ns
-        if self._error is not None or next_ns is None:
+        if next_ns is None:
             self._paused.set()
             return
         self._timer.set(next_ns)
