@@ -6,7 +6,7 @@ kept connections, none with real-time scheduling; at saturation, where the clien
 where each request wakes the process. CPU time per good request is the sound number on a noisy machine; requests per
 core are one second divided by it. *Recorder*: the same load without its recorder. *Fidelity*: the lag from schedule to
 send, half of the connections new, with and without real-time scheduling; at half of the maximum rate too, which is the
-rate of a ramp at which the first arrival could not be sent any more (the same users and connections; the best of two).
+highest that is kept for some seconds with every arrival sent, by the same users over the same connections.
 
 Each measurement of lag has a control in the same run: a timer on each core at a higher real-time priority than the
 load's (benchmarks/stalls.py). A stall is the time from when that was due to when it woke, where it is more than 1 ms.
@@ -57,7 +57,7 @@ LAG_CASES = (("tritonclient", HTTP, 200.0), ("tritonclient", GRPC, 200.0), ("raw
 CLIENTS = (("raw", HTTP, 20_000.0), ("tritonclient", HTTP, 8_000.0), ("tritonclient", GRPC, 4_000.0))
 STOCK_USERS, SATURATING_USERS, LAG_USERS = 32, 64, 256
 RAMP_S, RAMP_FROM_PER_S, WINDOW_S = 6.0, 200.0, 1.0
-SLOW_RAMP_S, SLOW_RAMPS = 12.0, 2
+STEADY_S, STEADY_STEP = 4.0, 0.95
 NEARLY = 0.8  # of the maximum rate, which is that of the best second: more would overload it in a worse one
 LOW_PER_S = 200.0
 PAIRS = 3  # of a load with and a load without its recorder
@@ -246,18 +246,20 @@ def maximum_per_s(user: str, protocol: str, more_per_s: float) -> float:
 
 
 def sustained_per_s(user: str, protocol: str, more_per_s: float) -> float:
-    """The rate at which the first arrival could not be sent, while the rate goes up slowly, half of them on new
-    connections; more than the client can for long, because what it cannot waits for 100 ms before it is given up.
+    """The highest rate that is kept for STEADY_S with every arrival sent, half of them on new connections.
+
+    Looked for downwards, in steps of 5 %, from the rate of a ramp at which the first arrival could not be sent: that is
+    more than can be kept, because what cannot be sent waits for a user for 100 ms before it is given up.
     """
-    found = []
-    for _ in range(SLOW_RAMPS):
-        one = measure(user, protocol, more_per_s, SLOW_RAMP_S, users=LAG_USERS, ramp=True)
-        never = np.isnan(one["sent_ns"])
-        if not never.any():
-            raise SystemExit(f"{user} {protocol} sends {more_per_s:.0f}/s: raise the rate of its ramp")
-        after_s = (one["scheduled_ns"][never].min() - one["scheduled_ns"].min()) / SECOND
-        found.append(RAMP_FROM_PER_S + (more_per_s - RAMP_FROM_PER_S) * after_s / SLOW_RAMP_S)
-    return max(found)
+    one = measure(user, protocol, more_per_s, RAMP_S, users=LAG_USERS, ramp=True)
+    never = np.isnan(one["sent_ns"])
+    if not never.any():
+        raise SystemExit(f"{user} {protocol} sends {more_per_s:.0f}/s: raise the rate of its ramp")
+    after_s = (one["scheduled_ns"][never].min() - one["scheduled_ns"].min()) / SECOND
+    rate = RAMP_FROM_PER_S + (more_per_s - RAMP_FROM_PER_S) * after_s / RAMP_S
+    while np.isnan(measure(user, protocol, rate, STEADY_S, users=LAG_USERS)["sent_ns"]).any():
+        rate *= STEADY_STEP
+    return rate
 
 
 def recorder_share(rate_per_s: float, seconds: float) -> tuple[float, float, float]:

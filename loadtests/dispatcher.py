@@ -27,7 +27,7 @@ from loadtests.timer import Timer
 
 HANDOVER_LIMIT_NS = 100_000_000
 
-# One that is behind sends so many, then answers get their turn, each with the next arrival behind it.
+# One that is behind sends so many, then the next answer gets its turn.
 _BURST = 16
 # The collector runs in gaps between arrivals. Young objects, often: tritonclient defines a class for each HTTP answer,
 # which only the collector frees; nothing else of a request needs it. All objects, rarely, so that memory stays bounded
