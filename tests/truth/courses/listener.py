@@ -21,7 +21,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Connection:
     """One client's socket, and what is said on it."""
 
-    __slots__ = ("backend", "busy", "ordinal", "port", "sock", "talk")
+    __slots__ = ("backend", "busy", "ordinal", "over", "port", "sock", "talk")
 
     def __init__(self, sock: socket.socket, port: int, backend: int, talk: Talk) -> None:
         self.sock = sock
@@ -30,6 +30,7 @@ class Connection:
         self.talk = talk
         self.ordinal = 0  # of the next request
         self.busy = False  # a request is not answered yet
+        self.over = False  # the client has been told the end of it
 
 
 class Listener:
@@ -132,10 +133,10 @@ class Listener:
             return
         except OSError:
             data = b""
-        if data:
-            self._heard(connection, now_ns, data)
-        else:
+        if not data:
             self.end(connection, reset=False)
+        elif not connection.over:  # else it was sent to a connection that had ended, and nobody reads it
+            self._heard(connection, now_ns, data)
 
     def _die(self, act: Act) -> None:
         assert self._socket is not None
@@ -162,8 +163,15 @@ class Listener:
         for connection in list(self._connections):
             if goodbye := connection.talk.goodbye():
                 self.say(connection, goodbye)
-            elif not connection.busy and not connection.talk.half_heard() and not _waiting(connection.sock):
-                self.end(connection, reset=False)
+            elif not connection.busy and not connection.talk.half_heard():
+                self._tell_the_end(connection)
+
+    def _tell_the_end(self, connection: Connection) -> None:
+        """A FIN, the moment that nothing has come: a socket that is closed over a request resets its connection."""
+        if _waiting(connection.sock):
+            return
+        connection.sock.shutdown(socket.SHUT_WR)
+        connection.over = True
 
 
 def _waiting(sock: socket.socket) -> bool:
