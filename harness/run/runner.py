@@ -24,7 +24,7 @@ from harness.experiment.model import Experiment
 from harness.history.records import LOAD_UNDO, Phase, Snapshot, Stop
 from harness.history.writer import Recorder
 from harness.kube import Cluster
-from harness.run import active, environment, load_place
+from harness.run import active, earlier_run, environment, load_place
 from harness.run.abort import AbortConditionMet, AbortWatch
 from harness.run.account import Account
 from harness.run.load_link import LoadLink, OnLine
@@ -56,7 +56,9 @@ def run_experiment(experiment: Experiment, options: RunOptions, progress: Progre
     with logged_to(run_dir), Recorder(run_dir) as recorder:
         run = _Run(experiment, options, progress, provider, run_id, run_dir, recorder)
         run.go()
-    return RunResult(run_dir=run_dir, verdict=judge(run_dir))
+    verdict = judge(run_dir)
+    earlier_run.remember(options.cluster, verdict)
+    return RunResult(run_dir=run_dir, verdict=verdict)
 
 
 def _not_empty(run_dir: Path) -> BulletproofError:
@@ -256,6 +258,11 @@ class _Run:
 
         if place.inside:
             self._standby.close()
+        elif (left_ns := earlier_run.left_ns(self._options.cluster)) > 0:
+            self._progress.note(
+                f"waiting {left_ns / 1e9:.0f} s: an earlier run's unanswered connections still mislead new ones"
+            )
+            self._wait_until(time.monotonic_ns() + left_ns)
         load = Offering(link, self._account.record, self._progress, self._abort)
         self._load = load
         ready, start_ns = load.start(self._signals.interrupted)
