@@ -23,11 +23,28 @@ GOOD, BAD = {"outage": (0.0, 0.5)}, {"outage": (0.0, 4.0)}
 USELESS, RESIDUE = {"strikes": False}, {"undo_verified": False}
 
 
+def cluster_that_is_not_there(folder: Path) -> Path:
+    """A kubeconfig with the context `nowhere`, at whose address nobody listens."""
+    path = folder / "kubeconfig"
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "nowhere", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+        "users": [{"name": "nobody", "user": {"token": "x"}}],
+    }
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return path
+
+
 @pytest.fixture
 def courses(monkeypatch, tmp_path):
     """What the next runs will have recorded. A real run takes a minute; its history is what the command works with."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+    kubeconfig = str(cluster_that_is_not_there(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", kubeconfig)
+    # The kubernetes package reads KUBECONFIG when it is imported; here that may be long ago.
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubeconfig)
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"):
         monkeypatch.delenv(name, raising=False)
     waiting: list[dict[str, object]] = []
@@ -175,8 +192,8 @@ def test_outside_of_github_nothing_is_told(courses, capsys):
 
 def test_repeats_on_a_cluster_that_is_not_there_are_invalid(tmp_path):
     """The real runner, three times: each run is recorded with its seed and says nothing, and so does the whole."""
-    (tmp_path / "kubeconfig").write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n")
-    env = {**os.environ, "KUBECONFIG": str(tmp_path / "kubeconfig"), "GITHUB_ACTIONS": "", "GITHUB_STEP_SUMMARY": ""}
+    kubeconfig = str(cluster_that_is_not_there(tmp_path))
+    env = {**os.environ, "KUBECONFIG": kubeconfig, "GITHUB_ACTIONS": "", "GITHUB_STEP_SUMMARY": ""}
     words = ["run", "gpu-pod-kill", "--cluster", "context:nowhere", "--repeat", "3", "--out", "here", "--json"]
 
     done = subprocess.run([BULLETPROOF, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path, env=env)
