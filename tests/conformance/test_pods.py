@@ -205,8 +205,9 @@ def test_a_readiness_gate_is_waited_for(api: Api) -> None:
 
 def test_the_hook_comes_first_then_sigterm(api: Api) -> None:
     """Pod Lifecycle, termination flow: preStop runs to its end, then SIGTERM; the pod goes when its process has."""
-    hook = {"preStop": {"exec": {"command": ["python3", "-c", "import time; time.sleep(2)"]}}}
-    api.create("pods", pod(api, "one", POLITE, "2", lifecycle=hook, spec={"terminationGracePeriodSeconds": 20}))
+    # Long enough for a busy cluster to tell of it in the meantime.
+    hook = {"preStop": {"exec": {"command": ["python3", "-c", "import time; time.sleep(6)"]}}}
+    api.create("pods", pod(api, "one", POLITE, "2", lifecycle=hook, spec={"terminationGracePeriodSeconds": 30}))
     api.said("one", "up")
 
     api.delete("pods", "one")
