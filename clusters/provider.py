@@ -75,6 +75,7 @@ class Provider(Protocol):
 
     name: str  # as on the command line
     ephemeral: bool  # `up` starts one that ends with the run, and only that run uses
+    tracks_connections: bool  # its nodes remember for a while to which pod a client's port was led
 
     def up(self) -> Access:
         """The cluster answers; started where the provider can start one. Idempotent."""

@@ -19,6 +19,8 @@ OFFERS = frozenset({"pods", "services", "gpu", "nodes", "eviction", "deployments
 class SandboxProvider:
     """Without a name: fresh for this process, ends with `down`. With one: found or started, and stays."""
 
+    tracks_connections = False
+
     def __init__(self, name: str | None = None, *, nodes: int = 3, gpus: int = 2, config: Path | None = None) -> None:
         self.name = f"sandbox:{name}" if name else "sandbox"
         self.ephemeral = name is None

@@ -13,6 +13,7 @@ class ContextProvider:
     """`context:NAME` of the kubeconfig files that kubectl would read."""
 
     ephemeral = False
+    tracks_connections = True
 
     def __init__(self, context: str, config: Path | None = None) -> None:
         self.name = f"context:{context}"

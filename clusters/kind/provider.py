@@ -32,6 +32,7 @@ class KindProvider:
     """`kind` and `kind:NAME`."""
 
     ephemeral = False
+    tracks_connections = True
 
     def __init__(self, name: str | None = None, *, gpus_per_node: int = gpus.PER_NODE) -> None:
         self.name = f"kind:{name}" if name else "kind"

@@ -2,8 +2,7 @@
 
 A connection that a dead pod never answered stays in the nodes' connection tracking: another one from the same
 local port is led to that pod again. A client's ports come round within a few runs, so the next run would find a
-healthy platform ill in its baseline. The sandbox has no connection tracking; pods of a load inside have
-addresses of their own.
+healthy platform ill in its baseline. Pods of a load inside have addresses of their own.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _UNANSWERED = (outcomes.TIMEOUT, outcomes.UNREACHABLE)
 
 
 def remember(cluster: str, verdict: Verdict) -> None:
-    """To be called when a run has ended: were requests unanswered, the next run on that cluster hears of it."""
+    """To be called when a run on a cluster that tracks connections has ended: the next run hears of unanswered ones."""
     counts = verdict.measurements.get("requests", {}).get("by_outcome", {})
-    if cluster.partition(":")[0] == "sandbox" or not any(counts.get(outcome) for outcome in _UNANSWERED):
+    if not any(counts.get(outcome) for outcome in _UNANSWERED):
         return
     told = {name: until_ns for name, until_ns in _read().items() if until_ns > time.monotonic_ns()}
     told[cluster] = time.monotonic_ns() + MEMORY_NS

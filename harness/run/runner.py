@@ -57,7 +57,8 @@ def run_experiment(experiment: Experiment, options: RunOptions, progress: Progre
         run = _Run(experiment, options, progress, provider, run_id, run_dir, recorder)
         run.go()
     verdict = judge(run_dir)
-    earlier_run.remember(options.cluster, verdict)
+    if provider.tracks_connections:
+        earlier_run.remember(options.cluster, verdict)
     return RunResult(run_dir=run_dir, verdict=verdict)
 
 

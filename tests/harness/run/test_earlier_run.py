@@ -35,12 +35,10 @@ def test_after_unanswered_requests_the_same_cluster_is_waited_for(outcome):
         ("context:staging", {"ok": 100}),
         ("context:staging", {"ok": 100, "refused": 5, "reset": 5, "not_sent": 1, "wrong_answer": 1}),
         ("context:staging", {}),  # nothing was judged
-        ("sandbox", {"timeout": 100}),
-        ("sandbox:dev", {"timeout": 100}),
     ],
 )
 def test_otherwise_nobody_waits(cluster, by_outcome):
-    """Who was answered left nothing, and the sandbox tracks no connections."""
+    """Who was answered left nothing."""
     earlier_run.remember(cluster, ended(**by_outcome))
 
     assert earlier_run.left_ns(cluster) == 0
